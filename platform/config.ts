@@ -1,0 +1,152 @@
+import { closest, distance } from "fastest-levenshtein";
+import { z } from "zod";
+
+/**
+ * Every setting of every service, in one table: name (with its unit), bounds, default, meaning. A process takes
+ * what it needs with `loadConfig`; all of them may stand in the environment of all processes.
+ */
+
+interface Setting<T> {
+  readonly schema: z.ZodType<T>;
+  readonly fallback: T;
+  readonly meaning: string;
+  readonly secret: boolean;
+}
+
+const integer = (fallback: number, min: number, max: number, meaning: string): Setting<number> => ({
+  schema: z.coerce.number().int().min(min).max(max),
+  fallback,
+  meaning: `${meaning} (${min}..${max})`,
+  secret: false,
+});
+
+const text = (
+  fallback: string,
+  meaning: string,
+  schema: z.ZodType<string> = z.string().min(1),
+): Setting<string> => ({
+  schema,
+  fallback,
+  meaning,
+  secret: false,
+});
+
+const port = (fallback: number, meaning: string): Setting<number> => integer(fallback, 1, 65_535, meaning);
+const address = z.string().regex(/^[^\s:]+:\d{1,5}$/, "expected host:port");
+const natsUrls = z.string().regex(/^(nats|tls):\/\/[^\s]+$/, "expected nats://host:port[,nats://...]");
+const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+
+export const SETTINGS = {
+  ARRW_NATS_URL: text(
+    "nats://127.0.0.1:4222",
+    "NATS servers, comma-separated; NATS_URL is an alias",
+    natsUrls,
+  ),
+  ARRW_LOG_LEVEL: text("info", `one of ${LEVELS.join(", ")}`, z.enum(LEVELS)),
+  ARRW_HOST: text("127.0.0.1", "address that every listener binds to"),
+  ARRW_DATA_DIR: text("./data", "folder for everything on disk"),
+
+  ARRW_GATEWAY_GRPC_PORT: port(50_051, "public gRPC API"),
+  ARRW_GATEWAY_HTTP_PORT: port(8_000, "gateway's /metrics, /healthz, /readyz"),
+  ARRW_SCHEDULER_GRPC_PORT: port(50_052, "scheduler's gRPC"),
+  ARRW_SCHEDULER_HTTP_PORT: port(9_102, "scheduler's /metrics, /healthz, /readyz"),
+  ARRW_WORKER_HTTP_PORT: port(9_103, "worker's /metrics, /healthz, /readyz"),
+  ARRW_INDEX_GRPC_PORT: port(50_054, "index service's gRPC"),
+  ARRW_INDEX_HTTP_PORT: port(9_104, "index service's /metrics, /healthz, /readyz"),
+  ARRW_SCHEDULER_ADDRESS: text("127.0.0.1:50052", "where the gateway finds the scheduler", address),
+  ARRW_INDEX_ADDRESS: text("127.0.0.1:50054", "where gateway, worker and scheduler find the index", address),
+
+  ARRW_REQUEST_TIMEOUT_MS: integer(30_000, 100, 600_000, "deadline of calls whose client set none"),
+  ARRW_WORKER_SLOTS: integer(4, 1, 10_000, "leases a worker runs side by side"),
+  ARRW_DRAIN_TIMEOUT_MS: integer(10_000, 0, 3_600_000, "time a stopping worker gives its handlers"),
+  ARRW_CANCEL_GRACE_MS: integer(30_000, 0, 3_600_000, "time a cancelled handler has before it is abandoned"),
+  ARRW_IMPORT_BATCH_CHUNKS: integer(256, 1, 4_096, "chunks an import embeds and upserts at a time"),
+
+  ARRW_LEASE_TIMEOUT_MS: integer(6_000, 1_000, 600_000, "silence after which a worker counts as lost"),
+  ARRW_JOURNAL_MAX_BYTES: integer(
+    8_589_934_592,
+    16_777_216,
+    1_099_511_627_776,
+    "bound of the journal on disk",
+  ),
+  ARRW_RETENTION_MAX_AGE_MS: integer(
+    604_800_000,
+    1_000,
+    31_536_000_000,
+    "age at which ended jobs are deleted",
+  ),
+  ARRW_RETENTION_MAX_JOBS: integer(1_000_000, 1, 100_000_000, "ended jobs kept at most"),
+  ARRW_MAX_ACTIVE_JOBS: integer(
+    1_000_000,
+    1,
+    100_000_000,
+    "jobs not yet ended at most; above: RESOURCE_EXHAUSTED",
+  ),
+
+  ARRW_INDEX_SEARCH_THREADS: integer(1, 1, 64, "threads that own and search indexes"),
+  ARRW_INDEX_MAX_OPEN_LIBRARIES: integer(
+    200,
+    1,
+    10_000,
+    "libraries held open; the least recently used are closed",
+  ),
+  ARRW_INDEX_SNAPSHOT_CHANGES: integer(20_000, 1, 10_000_000, "changes a restart replays at most"),
+} as const satisfies Record<string, Setting<number> | Setting<string>>;
+
+export type SettingName = keyof typeof SETTINGS;
+type ValueOf<K extends SettingName> = (typeof SETTINGS)[K] extends Setting<number> ? number : string;
+export type Settings<K extends SettingName> = { readonly [N in K]: ValueOf<N> };
+
+/** A message names the key, what it takes and what it got. */
+export class ConfigError extends Error {
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.name = "ConfigError";
+  }
+}
+
+/**
+ * Takes the named settings from the environment.
+ * @throws ConfigError naming every value out of bounds and every unknown `ARRW_*` name, with the nearest known one.
+ */
+export function loadConfig<K extends SettingName>(names: readonly K[], env: NodeJS.ProcessEnv): Settings<K> {
+  const known = Object.keys(SETTINGS) as SettingName[];
+  const problems = Object.keys(env)
+    .filter((name) => name.startsWith("ARRW_") && !PRIVATE.has(name) && !(name in SETTINGS))
+    .map((name) => unknownName(name, known));
+  const values: Record<string, number | string> = {};
+  for (const name of names) {
+    const setting: Setting<number> | Setting<string> = SETTINGS[name];
+    const raw = env[name] ?? (name === "ARRW_NATS_URL" ? env.NATS_URL : undefined);
+    const parsed = raw === undefined ? undefined : setting.schema.safeParse(raw);
+    if (parsed && !parsed.success) {
+      const reason = parsed.error.issues.map((issue) => issue.message).join(", ");
+      problems.push(`${name}: ${setting.meaning}; got ${JSON.stringify(raw)} (${reason})`);
+    }
+    values[name] = parsed?.success ? parsed.data : setting.fallback;
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  return values as Settings<K>;
+}
+
+/** Names that the launcher and the tests read themselves. */
+const PRIVATE: ReadonlySet<string> = new Set(["ARRW_ADDRESS"]);
+
+function unknownName(name: string, known: readonly string[]): string {
+  const nearest = closest(name, known);
+  return distance(name, nearest) <= name.length / 2
+    ? `${name}: no such setting; did you mean ${nearest}?`
+    : `${name}: no such setting`;
+}
+
+/** The settings as a start-up log shows them: no secrets. */
+export function redacted(
+  settings: Readonly<Record<string, number | string>>,
+): Record<string, number | string> {
+  const shown = Object.entries(settings).map(([name, value]) => {
+    const secret = (SETTINGS as Record<string, Setting<number> | Setting<string>>)[name]?.secret ?? false;
+    const safe = typeof value === "string" ? value.replace(/\/\/[^@/\s]+@/g, "//***@") : value;
+    return [name, secret ? "***" : safe] as const;
+  });
+  return Object.fromEntries(shown);
+}

@@ -1,0 +1,123 @@
+import {
+  type CallOptions,
+  type Client,
+  type ClientOptions,
+  type ClientReadableStream,
+  type ClientUnaryCall,
+  credentials,
+  type Metadata,
+  Metadata as MetadataClass,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { toArrwError, unavailable } from "../errors.ts";
+import { fromServiceError } from "./status.ts";
+
+/** Outgoing calls: every one has a deadline, every error is an ArrwError. */
+
+export interface OutgoingCall {
+  /** Unix ms, or `timeoutMs` from now. One of the two is required. */
+  readonly deadlineMs?: number;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+  readonly metadata?: Metadata;
+}
+
+type ClientConstructor<C> = new (
+  address: string,
+  channelCredentials: ReturnType<typeof credentials.createInsecure>,
+  options?: Partial<ClientOptions>,
+) => C;
+
+/** A channel that reconnects quickly and takes messages up to 64 MB. */
+export function connect<C>(constructor: ClientConstructor<C>, address: string): C {
+  return new constructor(address, credentials.createInsecure(), {
+    "grpc.max_receive_message_length": 64 * 1024 * 1024,
+    "grpc.max_send_message_length": 64 * 1024 * 1024,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1_000,
+    "grpc.keepalive_time_ms": 20_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    // Each client has connections of its own: a dead one is not shared with others.
+    "grpc.use_local_subchannel_pool": 1,
+  });
+}
+
+type UnaryMethod<Q, R> = (
+  request: Q,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: (error: ServiceError | null, response: R) => void,
+) => ClientUnaryCall;
+
+function callOptions(call: OutgoingCall): { deadline: number } {
+  return { deadline: call.deadlineMs ?? Date.now() + (call.timeoutMs ?? 30_000) };
+}
+
+/**
+ * One unary call: `unary(index, index.getLibrary, request, { timeoutMs: 5_000 })`.
+ * @throws ArrwError with the server's code, reason and details
+ */
+export function unary<Q, R>(
+  client: Client,
+  method: UnaryMethod<Q, R>,
+  request: Q,
+  call: OutgoingCall,
+): Promise<R> {
+  return new Promise((resolve, reject) => {
+    const { signal } = call;
+    if (signal?.aborted) return reject(toArrwError(signal.reason));
+    const metadata = call.metadata ?? new MetadataClass();
+    const running = method.call(client, request, metadata, callOptions(call), (error, response) => {
+      signal?.removeEventListener("abort", onAbort);
+      if (!error) return resolve(response);
+      reject(signal?.aborted ? toArrwError(signal.reason) : fromServiceError(error));
+    });
+    const onAbort = (): void => running.cancel();
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+type StreamMethod<Q, R> = (
+  request: Q,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+) => ClientReadableStream<R>;
+
+/** A server stream as an async iterable; leaving the loop cancels the call. */
+export async function* serverStream<Q, R>(
+  client: Client,
+  method: StreamMethod<Q, R>,
+  request: Q,
+  call: OutgoingCall & { readonly unbounded?: boolean },
+): AsyncGenerator<R> {
+  const { signal } = call;
+  if (signal?.aborted) throw toArrwError(signal.reason);
+  const options = call.unbounded ? {} : callOptions(call);
+  const stream = method.call(client, request, call.metadata ?? new MetadataClass(), options);
+  const onAbort = (): void => stream.cancel();
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    for await (const message of stream) yield message as R;
+  } catch (error) {
+    if (signal?.aborted) throw toArrwError(signal.reason);
+    throw isServiceError(error) ? fromServiceError(error) : toArrwError(error);
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+    stream.cancel();
+  }
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "code" in error && "details" in error;
+}
+
+/** Resolves when the channel is connected. @throws UNAVAILABLE after `timeoutMs` */
+export function waitForReady(client: Client, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    client.waitForReady(Date.now() + timeoutMs, (error) => {
+      if (error) reject(unavailable(error.message, { cause: error }));
+      else resolve();
+    });
+  });
+}

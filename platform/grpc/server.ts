@@ -1,0 +1,314 @@
+import { once as onceEvent } from "node:events";
+import {
+  type handleUnaryCall,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerReadableStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { ArrwError, toArrwError } from "../errors.ts";
+import type { Part } from "../lifecycle.ts";
+import type { Logger } from "../log.ts";
+import { Histogram, type Registry } from "../metrics.ts";
+import { toStatus } from "./status.ts";
+
+/**
+ * gRPC servers from async functions. grpc-js must never see a bare async handler (a rejection leaves the client
+ * hanging), so `implement` wraps each one: errors become a status with details, a cancelled or expired call aborts
+ * `signal`, streams honour back-pressure, and a stopping server ends its streams with UNAVAILABLE.
+ */
+
+/** What a handler may know of its call. */
+export interface CallContext {
+  /** Aborted when the client went away, the deadline passed or the server stops. */
+  readonly signal: AbortSignal;
+  /** Unix ms; the client's, or now + the server's default. */
+  readonly deadlineMs: number;
+  /** First value of a request header. */
+  header(name: string): string | undefined;
+}
+
+/** A response may be given encoded: a Buffer is sent as it is. */
+type Encoded<T> = T | Buffer;
+type Unary<Q, R> = (request: Q, context: CallContext) => Promise<Encoded<R>>;
+type ServerStream<Q, R> = (request: Q, context: CallContext) => AsyncIterable<Encoded<R>>;
+type ClientStream<Q, R> = (requests: AsyncIterable<Q>, context: CallContext) => Promise<Encoded<R>>;
+
+interface MethodShape {
+  readonly path: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+  readonly requestDeserialize: (bytes: Buffer) => unknown;
+  // biome-ignore lint/suspicious/noExplicitAny: the generated serializers are contravariant in their message
+  readonly responseSerialize: (value: any) => Buffer;
+}
+type RequestOf<M extends MethodShape> = ReturnType<M["requestDeserialize"]>;
+type ResponseOf<M extends MethodShape> = Parameters<M["responseSerialize"]>[0];
+
+/** The handlers of a generated service definition, each by the kind of its method. */
+export type Handlers<S extends Record<string, MethodShape>> = {
+  readonly [K in keyof S]: S[K]["requestStream"] extends true
+    ? ClientStream<RequestOf<S[K]>, ResponseOf<S[K]>>
+    : S[K]["responseStream"] extends true
+      ? ServerStream<RequestOf<S[K]>, ResponseOf<S[K]>>
+      : Unary<RequestOf<S[K]>, ResponseOf<S[K]>>;
+};
+
+/** A service ready to be served. */
+export interface ImplementedService {
+  readonly definition: ServiceDefinition;
+  bind(runtime: CallRuntime): UntypedServiceImplementation;
+}
+
+interface CallRuntime {
+  readonly log: Logger;
+  readonly stopping: AbortSignal;
+  readonly defaultTimeoutMs: number;
+  observe(method: string, code: string, seconds: number): void;
+}
+
+/** Joins a generated service definition (`JobServiceService`) with its handlers. */
+export function implement<S extends Record<string, MethodShape>>(
+  service: S,
+  handlers: Handlers<S>,
+): ImplementedService {
+  const passThrough = Object.entries(service).map(([name, method]) => {
+    const encode = method.responseSerialize;
+    return [
+      name,
+      { ...method, responseSerialize: (v: unknown) => (Buffer.isBuffer(v) ? v : encode(v)) },
+    ] as const;
+  });
+  return {
+    definition: Object.fromEntries(passThrough) as unknown as ServiceDefinition,
+    bind: (runtime) =>
+      Object.fromEntries(
+        Object.entries(service).map(([name, method]) => {
+          const handler = (handlers as Record<string, unknown>)[name];
+          if (method.requestStream)
+            return [name, bindClientStream(handler as ClientStream<unknown, unknown>, method, runtime)];
+          if (method.responseStream)
+            return [name, bindServerStream(handler as ServerStream<unknown, unknown>, method, runtime)];
+          return [name, bindUnary(handler as Unary<unknown, unknown>, method, runtime)];
+        }),
+      ) as UntypedServiceImplementation,
+  };
+}
+
+type AnyCall =
+  | ServerUnaryCall<unknown, unknown>
+  | ServerReadableStream<unknown, unknown>
+  | ServerWritableStream<unknown, unknown>
+  | ServerDuplexStream<unknown, unknown>;
+
+interface OpenCall {
+  readonly context: CallContext;
+  /** Reports the call's end and lets go of timers and listeners. */
+  close(error?: ArrwError): void;
+}
+
+function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): OpenCall {
+  const startedAt = performance.now();
+  const abort = new AbortController();
+  const given = call.getDeadline();
+  const asked = given instanceof Date ? given.getTime() : given;
+  const deadlineMs = Number.isFinite(asked) ? asked : Date.now() + runtime.defaultTimeoutMs;
+  const onCancelled = (): void => abort.abort(new ArrwError("CANCELLED", "the client cancelled the call"));
+  const onStopping = (): void =>
+    abort.abort(new ArrwError("UNAVAILABLE", "the server is stopping", { retryAfterMs: 500 }));
+  (call as ServerUnaryCall<unknown, unknown>).on("cancelled", onCancelled);
+  if (runtime.stopping.aborted) onStopping();
+  else runtime.stopping.addEventListener("abort", onStopping, { once: true });
+  return {
+    context: {
+      signal: abort.signal,
+      deadlineMs,
+      header: (name) => {
+        const value = call.metadata.get(name)[0];
+        return typeof value === "string" ? value : undefined;
+      },
+    },
+    close: (error) => {
+      runtime.stopping.removeEventListener("abort", onStopping);
+      runtime.observe(method.path, error?.code ?? "OK", (performance.now() - startedAt) / 1000);
+      if (error?.code === "INTERNAL")
+        runtime.log.error({ err: error.cause ?? error, method: method.path }, "call failed");
+    },
+  };
+}
+
+function bindUnary(
+  handler: Unary<unknown, unknown>,
+  method: MethodShape,
+  runtime: CallRuntime,
+): handleUnaryCall<unknown, unknown> {
+  return (call, callback) => {
+    const { context, close } = openCall(call, method, runtime);
+    invoke(() => handler(call.request, context)).then(
+      (response) => {
+        close();
+        callback(null, response);
+      },
+      (thrown: unknown) => {
+        const error = toArrwError(thrown);
+        close(error);
+        callback(toStatus(error));
+      },
+    );
+  };
+}
+
+function bindServerStream(
+  handler: ServerStream<unknown, unknown>,
+  method: MethodShape,
+  runtime: CallRuntime,
+) {
+  return (call: ServerWritableStream<unknown, unknown>): void => {
+    const { context, close } = openCall(call, method, runtime);
+    const run = async (): Promise<void> => {
+      for await (const message of handler(call.request, context)) {
+        if (context.signal.aborted) throw context.signal.reason;
+        if (!call.write(message)) await Promise.race([onceEvent(call, "drain"), aborted(context.signal)]);
+      }
+      if (context.signal.aborted) throw context.signal.reason;
+    };
+    run().then(
+      () => {
+        close();
+        call.end();
+      },
+      (thrown: unknown) => {
+        const error = toArrwError(thrown);
+        close(error);
+        call.emit("error", toStatus(error));
+      },
+    );
+  };
+}
+
+function bindClientStream(
+  handler: ClientStream<unknown, unknown>,
+  method: MethodShape,
+  runtime: CallRuntime,
+) {
+  return (
+    call: ServerReadableStream<unknown, unknown>,
+    callback: (error: unknown, value?: unknown) => void,
+  ): void => {
+    const { context, close } = openCall(call, method, runtime);
+    // A stream that breaks, or a stopping server, must end the handler's iteration.
+    context.signal.addEventListener("abort", () => call.destroy(context.signal.reason), { once: true });
+    call.on("error", () => undefined);
+    invoke(() => handler(call, context)).then(
+      (response) => {
+        close();
+        callback(null, response);
+      },
+      (thrown: unknown) => {
+        const error = toArrwError(context.signal.aborted ? context.signal.reason : thrown);
+        close(error);
+        callback(toStatus(error));
+      },
+    );
+  };
+}
+
+/** A synchronous throw counts as a rejection. */
+async function invoke<T>(run: () => Promise<T>): Promise<T> {
+  return run();
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+export interface GrpcServerOptions {
+  readonly host: string;
+  /** 0 = a free one; see `port` after the start. */
+  readonly port: number;
+  readonly services: readonly ImplementedService[];
+  readonly log: Logger;
+  readonly registry: Registry;
+  /** Largest message taken; RESOURCE_EXHAUSTED above. */
+  readonly maxReceiveBytes: number;
+  /** For calls whose client set no deadline. */
+  readonly defaultTimeoutMs: number;
+}
+
+const DRAIN_MS = 2_000;
+
+export class GrpcServer implements Part {
+  readonly name = "grpc server";
+  readonly #options: GrpcServerOptions;
+  readonly #stopping = new AbortController();
+  readonly #server: Server;
+  #port = 0;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: GrpcServerOptions) {
+    this.#options = options;
+    const { registry, log, defaultTimeoutMs } = options;
+    this.#server = new Server({
+      "grpc.max_receive_message_length": options.maxReceiveBytes,
+      "grpc.max_send_message_length": 64 * 1024 * 1024,
+      "grpc.keepalive_time_ms": 20_000,
+      "grpc.keepalive_timeout_ms": 10_000,
+      "grpc.keepalive_permit_without_calls": 1,
+    });
+    const latency = new Histogram({
+      name: "arrw_grpc_server_seconds",
+      help: "Duration of gRPC calls served",
+      labelNames: ["method", "code"],
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60],
+      registers: [registry],
+    });
+    const runtime: CallRuntime = {
+      log,
+      stopping: this.#stopping.signal,
+      defaultTimeoutMs,
+      observe: (method, code, seconds) => latency.observe({ method, code }, seconds),
+    };
+    for (const service of options.services)
+      this.#server.addService(service.definition, service.bind(runtime));
+  }
+
+  /** The grpc-js server, for services that come from a library (reflection, health). */
+  get raw(): Server {
+    return this.#server;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  async start(): Promise<void> {
+    const { host, port } = this.#options;
+    this.#port = await new Promise<number>((resolve, reject) => {
+      this.#server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
+        if (!error) return resolve(bound);
+        const inUse = /EADDRINUSE|No address added/.test(error.message);
+        reject(new Error(inUse ? `gRPC port ${host}:${port} is in use` : error.message));
+      });
+    });
+  }
+
+  /** Ends streams with UNAVAILABLE, gives unary calls 2 s, then closes. */
+  stop(): Promise<void> {
+    this.#stopped ??= new Promise((resolve) => {
+      const force = setTimeout(() => this.#server.forceShutdown(), DRAIN_MS);
+      this.#server.tryShutdown(() => {
+        clearTimeout(force);
+        resolve();
+      });
+      this.#stopping.abort();
+    });
+    return this.#stopped;
+  }
+}
