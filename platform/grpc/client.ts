@@ -29,8 +29,8 @@ type ClientConstructor<C> = new (
 ) => C;
 
 /** A channel that reconnects quickly and takes messages up to 64 MB. */
-export function connect<C>(constructor: ClientConstructor<C>, address: string): C {
-  return new constructor(address, credentials.createInsecure(), {
+export function connect<C>(Stub: ClientConstructor<C>, address: string): C {
+  return new Stub(address, credentials.createInsecure(), {
     "grpc.max_receive_message_length": 64 * 1024 * 1024,
     "grpc.max_send_message_length": 64 * 1024 * 1024,
     "grpc.initial_reconnect_backoff_ms": 100,
