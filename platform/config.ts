@@ -69,6 +69,13 @@ export const SETTINGS = {
     1_099_511_627_776,
     "bound of the journal on disk",
   ),
+  ARRW_OBJECTS_MAX_BYTES: integer(
+    68_719_476_736,
+    16_777_216,
+    1_099_511_627_776,
+    "bound of payloads and results",
+  ),
+  ARRW_NATS_REPLICAS: integer(1, 1, 5, "replicas of every stream"),
   ARRW_RETENTION_MAX_AGE_MS: integer(
     604_800_000,
     1_000,

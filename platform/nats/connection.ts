@@ -1,0 +1,397 @@
+import {
+  connect,
+  DiscardPolicy,
+  Events,
+  type JetStreamManager,
+  type KV,
+  type Msg,
+  type NatsConnection,
+  NatsError,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+} from "nats";
+import { ArrwError, unavailable } from "../errors.ts";
+import type { Part } from "../lifecycle.ts";
+import type { Logger } from "../log.ts";
+import { Counter, Gauge, type Registry } from "../metrics.ts";
+import { type AppendOptions, Publisher } from "./publisher.ts";
+import { type StreamMessage, Tail, type TailOptions } from "./tail.ts";
+
+/** The one adapter to NATS: no type of the client library leaves this folder. It reconnects for ever. */
+
+export interface NatsOptions {
+  /** "nats://host:port[,nats://host:port]". */
+  readonly url: string;
+  /** Shown by the server's connection list. */
+  readonly name: string;
+  readonly log: Logger;
+  readonly registry?: Registry;
+  /** Ping interval; two missed ones break the connection. Default 2,000. */
+  readonly pingIntervalMs?: number;
+}
+
+/** A message of core NATS. */
+export interface BusMessage {
+  readonly subject: string;
+  readonly data: Uint8Array;
+  /** Answers a request; false when it was none. */
+  respond(data: Uint8Array): boolean;
+}
+
+export interface BusSubscription {
+  unsubscribe(): void;
+}
+
+export interface StreamSpec {
+  readonly name: string;
+  readonly subjects: readonly string[];
+  readonly maxBytes: number;
+  readonly replicas: number;
+}
+
+export interface StreamInfo {
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly bytes: number;
+  readonly messages: number;
+  /** RFC 3339; a stream that was deleted and made again has another. */
+  readonly createdAt: string;
+}
+
+/** One key with optimistic locking whose entries vanish `ttlMs` after their last write. */
+export interface TtlBucket {
+  /** The key's value and revision. */
+  get(key: string): Promise<{ value: string; revision: number } | undefined>;
+  /** @throws ArrwError ALREADY_EXISTS when the key is there */
+  create(key: string, value: string): Promise<number>;
+  /** @throws ArrwError ABORTED when the key has another revision */
+  update(key: string, value: string, revision: number): Promise<number>;
+  /** Frees the key if it has that revision. */
+  release(key: string, revision: number): Promise<void>;
+}
+
+const MIN_SERVER = [2, 10] as const;
+const DIRECT_GET_TIMEOUT_MS = 5_000;
+
+export class Nats implements Part {
+  readonly name = "nats";
+  readonly #options: NatsOptions;
+  readonly #onReconnect = new Set<() => void>();
+  #connection: NatsConnection | undefined;
+  #jsm: JetStreamManager | undefined;
+  #publisher: Publisher | undefined;
+  #connected = false;
+
+  constructor(options: NatsOptions) {
+    this.#options = options;
+  }
+
+  /** Waits for a server as long as it takes. @throws Error when the server is older than 2.10 or lacks JetStream */
+  async start(): Promise<void> {
+    const { url, name, log, pingIntervalMs } = this.#options;
+    log.info({ url: url.replace(/\/\/[^@/\s]+@/g, "//***@") }, "connecting to NATS");
+    const connection = await connect({
+      servers: url.split(","),
+      name,
+      maxReconnectAttempts: -1,
+      waitOnFirstConnect: true,
+      reconnectTimeWait: 200,
+      reconnectJitter: 100,
+      pingInterval: pingIntervalMs ?? 2_000,
+      maxPingOut: 2,
+      timeout: 3_000,
+      noAsyncTraces: true,
+    });
+    this.#connection = connection;
+    this.#connected = true;
+    const version = connection.info?.version ?? "0";
+    const [major = 0, minor = 0] = version.split(".").map(Number);
+    if (major < MIN_SERVER[0] || (major === MIN_SERVER[0] && minor < MIN_SERVER[1])) {
+      await connection.close();
+      throw new Error(`nats-server ${version} is too old: 2.10 or newer is needed`);
+    }
+    if (!connection.info?.jetstream) {
+      await connection.close();
+      throw new Error("this nats-server has no JetStream: start it with -js");
+    }
+    this.#watchStatus(connection);
+    this.#jsm = await connection.jetstreamManager({ checkAPI: false, timeout: 5_000 });
+    this.#publisher = new Publisher(connection);
+    log.info({ server: version }, "connected to NATS");
+  }
+
+  async stop(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    if (!connection) return;
+    this.#publisher?.close();
+    // A drain flushes what was published; it must not hold up the stop when the server is away.
+    if (this.#connected) await Promise.race([connection.drain(), timeout(1_000)]).catch(() => undefined);
+    await connection.close().catch(() => undefined);
+  }
+
+  /** Why there is no connection now; undefined = there is. */
+  unready(): string | undefined {
+    return this.#connected ? undefined : "not connected to NATS";
+  }
+
+  /** Called after every reconnect. */
+  onReconnect(listener: () => void): () => void {
+    this.#onReconnect.add(listener);
+    return () => this.#onReconnect.delete(listener);
+  }
+
+  publish(subject: string, data: Uint8Array): void {
+    this.#open().publish(subject, data);
+  }
+
+  /** Round trip to the server: all that was published before has reached it. */
+  async flush(): Promise<void> {
+    await this.#open().flush();
+  }
+
+  /** @throws ArrwError UNAVAILABLE without a reply in time */
+  async request(subject: string, data: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    try {
+      const reply = await this.#open().request(subject, data, { timeout: timeoutMs });
+      return reply.data;
+    } catch (error) {
+      throw unavailable(`no reply on ${subject}`, { cause: error });
+    }
+  }
+
+  /** The handler must not throw; what it throws is logged. */
+  subscribe(subject: string, handler: (message: BusMessage) => void): BusSubscription {
+    return this.#open().subscribe(subject, {
+      callback: (error, message) => {
+        if (error) return;
+        try {
+          handler(message);
+        } catch (thrown) {
+          this.#options.log.error({ err: thrown, subject }, "message handler failed");
+        }
+      },
+    });
+  }
+
+  /** Appends to the stream that holds the subject. @throws AppendError */
+  append(subject: string, data: Uint8Array, options: AppendOptions): Promise<number> {
+    if (!this.#publisher) throw unavailable("not connected to NATS");
+    return this.#publisher.append(subject, data, options);
+  }
+
+  /** Makes the stream: file storage, kept by limits, full means refused (nothing is dropped silently). */
+  async ensureStream(spec: StreamSpec): Promise<void> {
+    const config = {
+      name: spec.name,
+      subjects: [...spec.subjects],
+      retention: RetentionPolicy.Limits,
+      discard: DiscardPolicy.New,
+      storage: StorageType.File,
+      max_bytes: spec.maxBytes,
+      num_replicas: spec.replicas,
+      allow_direct: true,
+    } satisfies Partial<StreamConfig>;
+    await this.#retryWhileStarting(async () => {
+      try {
+        await this.#manager().streams.add(config);
+      } catch (error) {
+        // 10058: it exists with another configuration; our limits win, its data stays.
+        if (!(error instanceof NatsError) || error.api_error?.err_code !== 10_058) throw error;
+        await this.#manager().streams.update(spec.name, {
+          max_bytes: spec.maxBytes,
+          num_replicas: spec.replicas,
+        });
+      }
+    });
+  }
+
+  async streamInfo(stream: string): Promise<StreamInfo> {
+    try {
+      const info = await this.#manager().streams.info(stream);
+      const { first_seq, last_seq, bytes, messages } = info.state;
+      return { firstSequence: first_seq, lastSequence: last_seq, bytes, messages, createdAt: info.created };
+    } catch (error) {
+      throw unavailable(`stream ${stream} can't be looked at: ${String(error)}`, { cause: error });
+    }
+  }
+
+  /** Messages per subject that match the filter. */
+  async streamSubjects(stream: string, filter: string): Promise<Record<string, number>> {
+    try {
+      const info = await this.#manager().streams.info(stream, { subjects_filter: filter });
+      return info.state.subjects ?? {};
+    } catch (error) {
+      throw unavailable(`stream ${stream} can't be looked at: ${String(error)}`, { cause: error });
+    }
+  }
+
+  /** One stored message; undefined when there is none. */
+  async getMessage(
+    stream: string,
+    query: { readonly sequence: number } | { readonly lastBySubject: string },
+  ): Promise<{ sequence: number; data: Uint8Array; timeMs: number } | undefined> {
+    const request = "sequence" in query ? { seq: query.sequence } : { last_by_subj: query.lastBySubject };
+    let reply: Msg;
+    try {
+      const data = new TextEncoder().encode(JSON.stringify(request));
+      reply = await this.#open().request(`$JS.API.DIRECT.GET.${stream}`, data, {
+        timeout: DIRECT_GET_TIMEOUT_MS,
+      });
+    } catch (error) {
+      throw unavailable(`a message of ${stream} can't be read: ${String(error)}`, { cause: error });
+    }
+    const { headers, data } = reply;
+    if (headers?.code === 404) return undefined;
+    const sequence = Number(headers?.get("Nats-Sequence"));
+    if (!(sequence > 0)) throw unavailable(`a message of ${stream} can't be read: ${headers?.description}`);
+    return { sequence, data, timeMs: Date.parse(headers?.get("Nats-Time-Stamp") ?? "") };
+  }
+
+  /** Removes messages below a sequence, or all of a subject (wildcards allowed). */
+  async purge(
+    stream: string,
+    which: { readonly below: number } | { readonly subject: string },
+  ): Promise<void> {
+    const request = "below" in which ? { seq: which.below } : { filter: which.subject };
+    try {
+      await this.#manager().streams.purge(stream, request);
+    } catch (error) {
+      throw unavailable(`stream ${stream} can't be purged: ${String(error)}`, { cause: error });
+    }
+  }
+
+  /** A reader in order; `start` it. */
+  tail(options: TailOptions): Tail {
+    return new Tail(this.#open(), this.#manager(), this.#options.log, options);
+  }
+
+  /** Reads from a sequence to the end as of now. @throws ArrwError UNAVAILABLE when it stalls for `timeoutMs` */
+  async readToEnd(
+    stream: string,
+    fromSequence: number,
+    onMessage: (message: StreamMessage) => void,
+    timeoutMs: number,
+  ): Promise<number> {
+    const info = await this.streamInfo(stream);
+    const end = info.lastSequence;
+    if (info.messages === 0 || end < fromSequence) return end;
+    let heardAt = performance.now();
+    let tail: Tail | undefined;
+    let watchdog: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        watchdog = setInterval(() => {
+          if (performance.now() - heardAt > timeoutMs) reject(unavailable(`reading ${stream} stalled`));
+        }, 250);
+        const onEach = (message: StreamMessage): void => {
+          heardAt = performance.now();
+          try {
+            if (message.sequence <= end) onMessage(message);
+          } catch (error) {
+            reject(error);
+          }
+          if (message.sequence >= end || message.pending === 0) resolve();
+        };
+        tail = this.tail({ stream, fromSequence, onMessage: onEach });
+        tail.start().catch(reject);
+      });
+    } finally {
+      clearInterval(watchdog);
+      await tail?.stop();
+    }
+    return end;
+  }
+
+  /** A bucket whose entries vanish `ttlMs` after their last write. */
+  async ttlBucket(name: string, ttlMs: number, replicas: number): Promise<TtlBucket> {
+    const open = (): Promise<KV> =>
+      this.#open().jetstream().views.kv(name, { ttl: ttlMs, replicas, history: 1 });
+    const kv = await this.#retryWhileStarting(open);
+    return {
+      get: async (key) => {
+        const entry = await kv.get(key);
+        return entry && entry.operation === "PUT"
+          ? { value: entry.string(), revision: entry.revision }
+          : undefined;
+      },
+      create: async (key, value) => {
+        try {
+          return await kv.create(key, new TextEncoder().encode(value));
+        } catch (error) {
+          throw kvError(error, "ALREADY_EXISTS");
+        }
+      },
+      update: async (key, value, revision) => {
+        try {
+          return await kv.update(key, new TextEncoder().encode(value), revision);
+        } catch (error) {
+          throw kvError(error, "ABORTED");
+        }
+      },
+      release: (key, revision) => kv.delete(key, { previousSeq: revision }),
+    };
+  }
+
+  #open(): NatsConnection {
+    if (!this.#connection) throw unavailable("not connected to NATS");
+    return this.#connection;
+  }
+
+  #manager(): JetStreamManager {
+    if (!this.#jsm) throw unavailable("not connected to NATS");
+    return this.#jsm;
+  }
+
+  /** A server that has just started answers before JetStream has recovered: wait for it. */
+  async #retryWhileStarting<T>(run: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await run();
+      } catch (error) {
+        if (attempt >= 20 || !this.#connection) throw error;
+        await timeout(250);
+      }
+    }
+  }
+
+  #watchStatus(connection: NatsConnection): void {
+    const { log, registry } = this.#options;
+    const registers = registry ? [registry] : [];
+    const gauge = new Gauge({ name: "arrw_nats_connected", help: "1 = connected to NATS", registers });
+    const reconnects = new Counter({
+      name: "arrw_nats_reconnects_total",
+      help: "Reconnects to NATS",
+      registers,
+    });
+    gauge.set(1);
+    void (async () => {
+      for await (const status of connection.status()) {
+        if (status.type === Events.Disconnect) {
+          this.#connected = false;
+          gauge.set(0);
+          log.warn("connection to NATS lost");
+        } else if (status.type === Events.Reconnect) {
+          this.#connected = true;
+          gauge.set(1);
+          reconnects.inc();
+          log.info("connected to NATS again");
+          for (const listener of this.#onReconnect) listener();
+        }
+      }
+    })();
+  }
+}
+
+function timeout(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** 10071: the key has another revision than the caller expected. */
+function kvError(error: unknown, conflict: "ALREADY_EXISTS" | "ABORTED"): ArrwError {
+  if (error instanceof NatsError && error.api_error?.err_code === 10_071) {
+    return new ArrwError(conflict, "the key was written by another", { cause: error });
+  }
+  return unavailable(`the bucket can't be written: ${String(error)}`, { cause: error });
+}

@@ -1,0 +1,34 @@
+/** Every stream, subject and bucket of the system, and who writes and reads each. */
+
+export const Stream = {
+  /** Job state, the one truth. Written by the leading scheduler, tailed by standbys and watching gateways. */
+  journal: "JOURNAL",
+  /** What workers report of their leases. Written by workers, read and purged by the leading scheduler. */
+  outcomes: "OUTCOMES",
+  /** Payloads and results in parts. Written by gateways and workers, removed by the leading scheduler. */
+  objects: "OBJECTS",
+} as const;
+
+export const Bucket = {
+  /** Who leads (a hint only; the journal decides). */
+  leader: "ARRW_LEADER",
+} as const;
+
+export const Subject = {
+  journal: "arrw.journal",
+  outcomes: "arrw.outcomes",
+  /** Request/reply, worker to leader, once a second. */
+  heartbeat: "arrw.heartbeat",
+  /** Worker to leader; core NATS. */
+  progress: "arrw.progress",
+  /** Leader to one worker; core NATS, repeated until a heartbeat shows it arrived. */
+  assignments: (workerId: string): string => `arrw.worker.${workerId}.assignments`,
+  cancellations: (workerId: string): string => `arrw.worker.${workerId}.cancellations`,
+  /** Leader to gateways: checked progress of all jobs; core NATS. */
+  jobProgress: "arrw.job-progress",
+  objectPart: (objectId: string, part: number): string => `arrw.object.${objectId}.${part}`,
+  objectManifest: (objectId: string): string => `arrw.object.${objectId}.manifest`,
+  objectAll: (objectId: string): string => `arrw.object.${objectId}.>`,
+  objects: "arrw.object.>",
+  objectManifests: "arrw.object.*.manifest",
+} as const;
