@@ -5,7 +5,6 @@ export type { Logger } from "pino";
 /** JSON lines on stdout. Bind `job_id`, `lease` and `library_id` with `log.child({...})` where they are known. */
 export function createLog(service: string, level: string): Logger {
   return pino({
-    name: service,
     level,
     base: { service, pid: process.pid },
     timestamp: pino.stdTimeFunctions.isoTime,

@@ -263,8 +263,9 @@ export class Nats implements Part {
   }
 
   /** A reader in order; `start` it. */
-  tail(options: TailOptions): Tail {
-    return new Tail(this.#open(), this.#manager(), this.#options.log, options);
+  tail(options: Omit<TailOptions, "onReconnect">): Tail {
+    const onReconnect = (listener: () => void): (() => void) => this.onReconnect(listener);
+    return new Tail(this.#open(), this.#manager(), this.#options.log, { ...options, onReconnect });
   }
 
   /** Reads from a sequence to the end as of now. @throws ArrwError UNAVAILABLE when it stalls for `timeoutMs` */

@@ -31,6 +31,8 @@ export interface TailOptions {
   readonly fromSequence: number;
   readonly filterSubject?: string;
   readonly onMessage: (message: StreamMessage) => void;
+  /** Registers a listener for reconnects: a restarted server has lost the consumer. */
+  readonly onReconnect: (listener: () => void) => () => void;
 }
 
 const IDLE_HEARTBEAT_MS = 1_000;
@@ -50,6 +52,7 @@ export class Tail {
   #monitor: NodeJS.Timeout | undefined;
   #resetting = false;
   #stopped = false;
+  #forgetReconnect: (() => void) | undefined;
 
   constructor(connection: NatsConnection, jsm: JetStreamManager, log: Logger, options: TailOptions) {
     this.#connection = connection;
@@ -62,6 +65,7 @@ export class Tail {
   /** Resolves when the consumer exists: whatever is appended later will be seen. */
   async start(): Promise<void> {
     await this.#open();
+    this.#forgetReconnect = this.#options.onReconnect(() => this.#reset("reconnect"));
     this.#monitor = setInterval(() => {
       if (performance.now() - this.#heardAt > SILENCE_MS) this.#reset("silence");
     }, IDLE_HEARTBEAT_MS);
@@ -71,6 +75,7 @@ export class Tail {
     if (this.#stopped) return;
     this.#stopped = true;
     clearInterval(this.#monitor);
+    this.#forgetReconnect?.();
     this.#close();
   }
 
