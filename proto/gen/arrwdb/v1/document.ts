@@ -11,74 +11,136 @@ export const protobufFileName = "arrwdb/v1/document.proto";
 
 /** Documents, vectors, filters and the configuration of libraries. */
 
+/** What a library holds: texts with what is known of them. At most 4,000,000 bytes encoded. */
 export interface Document {
-  /** "" = derived: UUIDv5 of (job, ordinal) */
+  /**
+   * Unique in its library; writing an id again replaces the document whole. At most 512 bytes of UTF-8.
+   * "" = derived: a UUIDv5 of the job and the document's position in it, so that a retry never doubles it.
+   */
   documentId: string;
+  /** At most 4,096 bytes of UTF-8. */
   title: string;
-  /** at least one; longer than chunk_size: cut into chunks */
+  /**
+   * 1..10,000 texts, none of them empty. A text longer than the job's chunk_size is cut into chunks; with
+   * vectors each text is one chunk.
+   */
   texts: string[];
-  metadata: { [key: string]: any } | undefined;
+  /**
+   * Any JSON object; numbers finite, at most 32 levels deep, at most 65,536 bytes encoded. Filters reach into it
+   * as metadata.<path>.
+   */
+  metadata:
+    | { [key: string]: any }
+    | undefined;
+  /** At most 1,024 bytes of UTF-8. */
   author: string;
+  /** At most 256, each 1..256 bytes of UTF-8. */
   tags: string[];
-  /** none, or one per text; then each text is one chunk */
+  /**
+   * None, or one for each text and in the same order; then each text is one chunk and nothing is embedded.
+   * Libraries whose provider is "none" need them.
+   */
   vectors: Vector[];
+  /** At most 4,096 bytes of UTF-8. */
   sourceUrl: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Exactly one of the two is set. */
+/** An embedding; exactly one of the two fields is set. Its length is the library's dimensions, all values are finite. */
 export interface Vector {
+  /** One number a dimension. */
   values: number[];
-  /** little-endian float32 */
+  /** The same as little-endian float32, 4 bytes a dimension: quicker to encode than values. */
   packed: Buffer;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** How a library turns texts into vectors. INVALID_ARGUMENT: an unknown provider, dimensions out of bounds. */
 export interface EmbeddingConfig {
-  /** hashing, openai, cohere, none */
+  /**
+   * Who embeds. "" = hashing.
+   *  * hashing: on the spot, without network; signed feature hashing of words and character n-grams. It finds texts
+   *    that share words and spellings, not meanings.
+   *  * openai: any service with OpenAI's /v1/embeddings (OpenAI, Ollama, vLLM, TEI).
+   *  * cohere: Cohere's embed API.
+   *  * none: nobody; documents and queries carry vectors.
+   */
   provider: string;
+  /** The provider's name for the model, at most 256 bytes. "" = the provider's default; hashing: ngram-v1. */
   model: string;
-  /** 1..16,384 */
+  /** Length of every vector: 1..16,384. */
   dimensions: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/**
+ * The approximate index (HNSW) of a library. Fields that are "" or 0 take their defaults.
+ * INVALID_ARGUMENT: an unknown metric or scalar, a number out of bounds.
+ */
 export interface IndexConfig {
-  /** cos, ip, l2sq */
+  /** What near means: cos (cosine, the default), ip (inner product), l2sq (squared Euclidean distance). */
   metric: string;
-  /** f32, f16, bf16, i8 */
+  /** How the index stores numbers: f32, f16, bf16 (default), i8. Scores are always computed from float32. */
   scalar: string;
-  /** M */
+  /** Edges of a node (M): 2..128, 0 = 16. More: better recall, more memory, slower writes. */
   connectivity: number;
-  /** ef_construction */
+  /** Candidates looked at when adding (ef_construction): 1..10,000, 0 = 128. */
   expansionAdd: number;
-  /** ef */
+  /** Candidates looked at when searching (ef), unless a search says otherwise: 1..10,000, 0 = 64. */
   expansionSearch: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** All conditions hold. */
+/** Which documents: all conditions hold. No conditions = every document. */
 export interface Filter {
+  /** At most 32. */
   all: Condition[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** One condition on one field of a document. INVALID_ARGUMENT: an unknown field, no test, or one that can't hold. */
 export interface Condition {
-  /** title, author, tags, source_url, document_id, or metadata.<path> */
+  /**
+   * title, author, tags, source_url, document_id, or metadata.<path>: keys joined by ".", at most 16 of them,
+   * at most 512 bytes.
+   */
   field: string;
+  /**
+   * What the field must be; a test on tags holds if it holds for one of the tags. A document without the field
+   * passes only exists = false.
+   */
   test:
-    | { $case: "equals"; value: any | undefined }
-    | { $case: "in"; value: Array<any> | undefined }
-    | { $case: "range"; value: Range }
-    | { $case: "exists"; value: boolean }
+    | //
+    /** The field is this string, number, bool or null; strings are compared exactly. */
+    { $case: "equals"; value: any | undefined }
+    | //
+    /** The field is one of these: 1..1,000 strings, numbers, bools or nulls. */
+    { $case: "in"; value: Array<any> | undefined }
+    | //
+    /** The field is a number within; metadata only. */
+    { $case: "range"; value: Range }
+    | //
+    /** The field is there and not empty (true), or isn't (false). */
+    { $case: "exists"; value: boolean }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Bounds of a number; at least one is set, none is NaN, all that are set hold. */
 export interface Range {
-  gte?: number | undefined;
-  gt?: number | undefined;
-  lte?: number | undefined;
+  /** Greater than or equal to this. */
+  gte?:
+    | number
+    | undefined;
+  /** Greater than this. */
+  gt?:
+    | number
+    | undefined;
+  /** Less than or equal to this. */
+  lte?:
+    | number
+    | undefined;
+  /** Less than this. */
   lt?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }

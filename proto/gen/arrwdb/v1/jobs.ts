@@ -27,23 +27,25 @@ export const protobufPackage = "arrwdb.v1";
 
 export const protobufFileName = "arrwdb/v1/jobs.proto";
 
-/**
- * The public contract of jobs. Names, numbers and meanings are fixed; fields and RPCs may be added.
- * The project's own copy carries full comments (defaults, bounds, units, errors) on every element.
- */
+/** The public contract of jobs. Names, numbers and meanings are fixed; fields and RPCs may be added. */
 
+/** Where a job stands. COMPLETED, FAILED and CANCELLED are terminal. */
 export const JobStatus = {
+  /** JOB_STATUS_UNSPECIFIED - Never a job's status. */
   JOB_STATUS_UNSPECIFIED: 0,
-  /** JOB_STATUS_PENDING - ready, waits for a slot */
+  /** JOB_STATUS_PENDING - Ready, waits for a slot. */
   JOB_STATUS_PENDING: 1,
-  /** JOB_STATUS_SCHEDULED - its time is in the future: run_at or backoff */
+  /** JOB_STATUS_SCHEDULED - Its time is in the future: run_at or the backoff before a retry. */
   JOB_STATUS_SCHEDULED: 2,
-  /** JOB_STATUS_BLOCKED - waits for other jobs */
+  /** JOB_STATUS_BLOCKED - Waits for other jobs. */
   JOB_STATUS_BLOCKED: 3,
-  /** JOB_STATUS_RUNNING - leased to a worker */
+  /** JOB_STATUS_RUNNING - Leased to a worker. */
   JOB_STATUS_RUNNING: 4,
+  /** JOB_STATUS_COMPLETED - Ended with its result. */
   JOB_STATUS_COMPLETED: 5,
+  /** JOB_STATUS_FAILED - Ended with its error, all retries used up or the error not retryable. */
   JOB_STATUS_FAILED: 6,
+  /** JOB_STATUS_CANCELLED - Ended on request. */
   JOB_STATUS_CANCELLED: 7,
 } as const;
 
@@ -60,58 +62,80 @@ export namespace JobStatus {
   export type JOB_STATUS_CANCELLED = typeof JobStatus.JOB_STATUS_CANCELLED;
 }
 
+/** A job as clients see it. */
 export interface Job {
-  /** opaque; UUIDv7 */
+  /** Opaque; a UUIDv7. */
   jobId: string;
-  /** "batch_import", ...: the name of the spec; a string, so that types can be added */
+  /**
+   * The name of its spec: batch_import, index_rebuild, index_optimize, regenerate_embeddings, batch_delete,
+   * batch_export, echo. A string, so that types can be added.
+   */
   type: string;
+  /** Where it stands. */
   status: JobStatus;
+  /** Id of the library it works on; "" = none. */
   libraryId: string;
-  /** without documents and document_ids: item_count and payload_bytes speak for them */
-  spec: JobSpec | undefined;
+  /** What it does, without documents and document_ids: item_count and payload_bytes speak for them. */
+  spec:
+    | JobSpec
+    | undefined;
+  /** How far it is; unset before the first report. */
   progress:
     | JobProgress
     | undefined;
-  /** set when COMPLETED; partial counts also when CANCELLED */
+  /** Set when COMPLETED; partial counts also when CANCELLED. */
   result:
     | JobResult
     | undefined;
-  /** the last failure, also while a retry waits */
+  /** The last failure, also while a retry waits. */
   error:
     | JobError
     | undefined;
-  /** 1-based; 0 before the first start */
+  /** 1-based; 0 before the first start. */
   attempt: number;
-  /** retries so far */
+  /** Retries so far. */
   retries: number;
-  /** 3 = at most 4 attempts; losses don't count */
+  /** Retries at most: 3 = at most 4 attempts; losses don't count. */
   maxRetries: number;
-  /** leases that ended because the worker was lost */
+  /** Leases that ended because the worker was lost. */
   losses: number;
-  /** journalled transitions of this job so far; progress repeats it */
+  /** Journalled transitions of this job so far, from 1; progress repeats it. */
   revision: bigint;
-  createdAt: Date | undefined;
+  /** When it was submitted. */
+  createdAt:
+    | Date
+    | undefined;
+  /** When it may start; in the past = at once. */
   runAt:
     | Date
     | undefined;
-  /** of the current or last attempt */
+  /** Start of the current or last attempt. */
   startedAt:
     | Date
     | undefined;
-  /** when it became terminal */
-  completedAt: Date | undefined;
+  /** When it became terminal. */
+  completedAt:
+    | Date
+    | undefined;
+  /** A cancel was asked for and the handler has not stopped yet, or the job ended after it. */
   cancelRequested: boolean;
+  /** The worker process that runs it or ran it last. */
   workerId: string;
+  /** As submitted. */
   labels: { [key: string]: string };
+  /** As submitted. */
   requestId: string;
+  /** Documents or ids in its input; 0 = it has none. */
   itemCount: bigint;
+  /** Bytes of its input. */
   payloadBytes: bigint;
+  /** As submitted. */
   executionTimeout:
     | Duration
     | undefined;
-  /** part B: the last 20 */
+  /** Part B: the last 20 attempts, oldest first. */
   attempts: JobAttempt[];
-  /** parts B, C: why a PENDING job doesn't start, for a person to read */
+  /** Parts B, C: why a PENDING job doesn't start, for a person to read. */
   waitingFor: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -122,192 +146,296 @@ export interface Job_LabelsEntry {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** What a job does; exactly one is set. */
 export interface JobSpec {
+  /** The set field's name is the job's type. */
   spec:
-    | { $case: "batchImport"; value: BatchImportSpec }
-    | { $case: "indexRebuild"; value: IndexRebuildSpec }
-    | { $case: "indexOptimize"; value: IndexOptimizeSpec }
-    | { $case: "regenerateEmbeddings"; value: RegenerateEmbeddingsSpec }
-    | { $case: "batchDelete"; value: BatchDeleteSpec }
-    | { $case: "batchExport"; value: BatchExportSpec }
-    | { $case: "echo"; value: EchoSpec }
+    | //
+    /** Adds or replaces documents. */
+    { $case: "batchImport"; value: BatchImportSpec }
+    | //
+    /** Builds a new index of the library. */
+    { $case: "indexRebuild"; value: IndexRebuildSpec }
+    | //
+    /** Builds the index anew without removed vectors. */
+    { $case: "indexOptimize"; value: IndexOptimizeSpec }
+    | //
+    /** Embeds all chunks anew. */
+    { $case: "regenerateEmbeddings"; value: RegenerateEmbeddingsSpec }
+    | //
+    /** Removes documents. */
+    { $case: "batchDelete"; value: BatchDeleteSpec }
+    | //
+    /** Writes all documents to a file. */
+    { $case: "batchExport"; value: BatchExportSpec }
+    | //
+    /** Diagnostic. */
+    { $case: "echo"; value: EchoSpec }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/**
+ * Cuts documents into chunks, embeds them and writes them to the library. Documents of known ids are replaced
+ * whole. A document that can't be imported fails alone and is counted.
+ */
 export interface BatchImportSpec {
+  /** 1..100,000, in a message of at most 8 MiB; more go through ImportDocuments. Unset in a Job. */
   documents: Document[];
-  /** characters, 0 = 1,000 */
+  /** Characters of a chunk at most: 1..100,000, 0 = 1,000. */
   chunkSize: number;
-  /** characters, unset = 100 */
+  /**
+   * Characters that a chunk repeats of the one before: 0..chunk_size - 1; unset = 100, but at most half the
+   * chunk_size.
+   */
   chunkOverlap?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Builds an index beside the live one, checks it and swaps it in. UNIMPLEMENTED in this version. */
 export interface IndexRebuildSpec {
-  /** "" = as it is; hnsw, flat */
+  /** hnsw or flat; "" = as it is. */
   indexType: string;
-  /** unset fields stay as they are */
+  /** Unset fields stay as they are. */
   indexConfig:
     | IndexConfig
     | undefined;
-  /** 0 = 0.95 */
+  /** Recall@10 against exact search below which nothing is swapped and the job fails: 0..1, 0 = 0.95. */
   minRecall: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Builds the index anew without removed vectors. UNIMPLEMENTED in this version. */
 export interface IndexOptimizeSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Embeds all chunks anew, checks the new index and swaps it in. UNIMPLEMENTED in this version. */
 export interface RegenerateEmbeddingsSpec {
-  /** unset = same provider and model */
-  embedding: EmbeddingConfig | undefined;
+  /** Unset = the same provider, model and dimensions. */
+  embedding:
+    | EmbeddingConfig
+    | undefined;
+  /** Recall@10 against exact search below which nothing is swapped and the job fails: 0..1, 0 = 0.95. */
   minRecall: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Removes documents by id or by filter. UNIMPLEMENTED in this version. */
 export interface BatchDeleteSpec {
+  /** Which documents; ids that aren't there count as failed. Unset in a Job. */
   documentIds: string[];
-  /** instead of ids */
+  /** Instead of ids. */
   filter: Filter | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Writes all documents of a library to a file that DownloadExport gives out. UNIMPLEMENTED in this version. */
 export interface BatchExportSpec {
-  /** "" = json; ndjson, csv */
+  /** json, ndjson or csv; "" = json. */
   format: string;
+  /** With the chunks' vectors. */
   includeEmbeddings: boolean;
+  /** Compressed. */
   gzip: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** Diagnostic: sleeps, reports progress, fails on request, and returns its message. */
 export interface EchoSpec {
+  /** At most 16,384 bytes of UTF-8. */
   message: string;
-  /** spread over the steps */
+  /** 0..24 hours, spread over the steps; unset = 0. */
   sleep:
     | Duration
     | undefined;
-  /** progress reports, 0 = none */
+  /** Progress reports: 0..100,000, 0 = none. */
   steps: number;
-  /** the first n attempts fail, retryably */
+  /** The first n attempts fail, retryably: 0..1,000. */
   failTimes: number;
+  /** Every attempt fails, not retryably. */
   failPermanently: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** What a job did. */
 export interface JobResult {
+  /** The same name as the spec's. */
   result:
-    | { $case: "batchImport"; value: BatchImportResult }
-    | { $case: "indexRebuild"; value: IndexRebuildResult }
-    | { $case: "indexOptimize"; value: IndexOptimizeResult }
-    | { $case: "regenerateEmbeddings"; value: RegenerateEmbeddingsResult }
-    | { $case: "batchDelete"; value: BatchDeleteResult }
-    | { $case: "batchExport"; value: BatchExportResult }
-    | { $case: "echo"; value: EchoResult }
+    | //
+    /** Of a batch_import. */
+    { $case: "batchImport"; value: BatchImportResult }
+    | //
+    /** Of an index_rebuild. */
+    { $case: "indexRebuild"; value: IndexRebuildResult }
+    | //
+    /** Of an index_optimize. */
+    { $case: "indexOptimize"; value: IndexOptimizeResult }
+    | //
+    /** Of a regenerate_embeddings. */
+    { $case: "regenerateEmbeddings"; value: RegenerateEmbeddingsResult }
+    | //
+    /** Of a batch_delete. */
+    { $case: "batchDelete"; value: BatchDeleteResult }
+    | //
+    /** Of a batch_export. */
+    { $case: "batchExport"; value: BatchExportResult }
+    | //
+    /** Of an echo. */
+    { $case: "echo"; value: EchoResult }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Counts of a batch_import. */
 export interface BatchImportResult {
-  /** documents */
+  /** Documents written. */
   imported: bigint;
+  /** Documents refused. */
   failed: bigint;
+  /** Chunks written. */
   totalChunks: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Figures of an index_rebuild. */
 export interface IndexRebuildResult {
+  /** hnsw or flat. */
   oldIndexType: string;
+  /** hnsw or flat. */
   newIndexType: string;
+  /** Vectors in the new index. */
   vectorsReindexed: bigint;
-  /** new generation against exact search, on a sample */
+  /** The new generation against exact search, on a sample: 0..1. */
   recallAt10: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Figures of an index_optimize. */
 export interface IndexOptimizeResult {
+  /** Vectors in the new index. */
   vectorsCompacted: bigint;
+  /** Bytes of memory won. */
   memoryFreedBytes: bigint;
+  /** Bytes on disk won. */
   diskFreedBytes: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Counts of a regenerate_embeddings. */
 export interface RegenerateEmbeddingsResult {
+  /** Chunks that the provider embedded. */
   chunksReembedded: bigint;
+  /** Chunks whose embedding was known already. */
   embeddingsReused: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Counts of a batch_delete. */
 export interface BatchDeleteResult {
+  /** Documents removed. */
   deleted: bigint;
+  /** Ids that weren't there. */
   failed: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** The file of a batch_export. */
 export interface BatchExportResult {
+  /** Documents in it. */
   documentsExported: bigint;
+  /** json, ndjson or csv. */
   format: string;
+  /** Its size in bytes. */
   fileSizeBytes: bigint;
-  /** hex */
+  /** Hex. */
   sha256: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** What an echo returns. */
 export interface EchoResult {
+  /** As submitted. */
   message: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** How far a job is. */
 export interface JobProgress {
+  /** Units done: documents of an import, steps of an echo. */
   current: bigint;
-  /** 0 = unknown */
+  /** Units in all; 0 = unknown. */
   total: bigint;
+  /** For people. */
   message: string;
-  /** 0..100 */
+  /** 0..100. */
   percentage: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Why a job, an attempt or an item failed. */
 export interface JobError {
-  /** stable, for programs: "LIBRARY_NOT_FOUND", "RECALL_TOO_LOW", ... */
+  /** Stable, for programs: "LIBRARY_NOT_FOUND", "RECALL_TOO_LOW", ... */
   code: string;
-  /** for people */
+  /** For people. */
   message: string;
+  /** Another attempt may help. */
   retryable: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** One lease of a job. */
 export interface JobAttempt {
+  /** 1-based; drains, snoozes and losses repeat it. */
   attempt: number;
+  /** Unique over all jobs, growing. */
   lease: bigint;
+  /** The worker process. */
   workerId: string;
-  startedAt: Date | undefined;
+  /** When it was leased. */
+  startedAt:
+    | Date
+    | undefined;
+  /** When it ended; unset = it runs. */
   endedAt:
     | Date
     | undefined;
-  /** completed, failed, lost, released, cancelled, timed_out */
+  /** completed, failed, lost, released, cancelled, timed_out; "" = it runs. */
   outcome: string;
+  /** Why it failed. */
   error: JobError | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See SubmitJob. Without documents at most 24,576 bytes encoded. */
 export interface SubmitJobRequest {
-  /** idempotency key, "" = none; lives as long as its job; reused with another body: ALREADY_EXISTS */
+  /**
+   * Idempotency key, at most 128 characters, "" = none. The same key with the same request answers with the job it
+   * made, as long as that job is kept; with another request: ALREADY_EXISTS.
+   */
   requestId: string;
-  /** an id or a library's unique name */
+  /** An id or a library's unique name; the job keeps the id. Needed by every type but echo. */
   libraryId: string;
+  /** What to do; needed. */
   spec:
     | JobSpec
     | undefined;
-  /** unset = 3 */
-  maxRetries?: number | undefined;
+  /** 0..100, unset = 3; between attempts 1 s, doubling up to 5 min, with full jitter. */
+  maxRetries?:
+    | number
+    | undefined;
+  /** Not before this time: 1970..9999; unset or past = at once. */
   runAt:
     | Date
     | undefined;
-  /** per attempt, unset = none */
-  executionTimeout: Duration | undefined;
+  /** Time that one attempt may take: 1 ms..30 days, unset = no bound; an attempt cut off may be retried. */
+  executionTimeout:
+    | Duration
+    | undefined;
+  /**
+   * The client's own, for lists: at most 16; keys 1..64 characters of A-Z, a-z, 0-9, "_", ".", "/" and "-", the
+   * first a letter or digit; values at most 256 bytes of UTF-8.
+   */
   labels: { [key: string]: string };
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -318,74 +446,111 @@ export interface SubmitJobRequest_LabelsEntry {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See SubmitJob. */
 export interface SubmitJobResponse {
+  /** The job as submitted; for a repeated request_id, as it is now. */
   job: Job | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See SubmitJobs. */
 export interface SubmitJobsRequest {
+  /** 1..10,000, in a message of at most 8 MiB. */
   requests: SubmitJobRequest[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See SubmitJobs. */
 export interface SubmitJobsResponse {
+  /** One for each request, in order. */
   results: SubmitJobsResult[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** What became of one request. */
 export interface SubmitJobsResult {
-  outcome: { $case: "job"; value: Job } | { $case: "error"; value: SubmitError } | undefined;
+  /** One of the two is set. */
+  outcome:
+    | //
+    /** The job as submitted; for a repeated request_id, as it is now. */
+    { $case: "job"; value: Job }
+    | //
+    /** Why there is none. */
+    { $case: "error"; value: SubmitError }
+    | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** What SubmitJob would have answered. */
 export interface SubmitError {
-  /** google.rpc.Code */
+  /** google.rpc.Code. */
   code: number;
+  /** For people. */
   message: string;
+  /** For INVALID_ARGUMENT: all violations, at most 100. */
   violations: FieldViolation[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** One thing that is wrong with a request. */
 export interface FieldViolation {
-  /** path in the request */
+  /** Path in the SubmitJobRequest: "spec.batch_import.documents[3].texts[0]". */
   field: string;
-  /** the bound and the value */
+  /** The bound and the value. */
   description: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ImportDocuments. */
 export interface ImportDocumentsRequest {
+  /** One of the two is set. */
   message:
     | //
-    /** first, once; its spec may be unset or a batch_import without documents */
+    /** First, once; its spec may be unset or a batch_import without documents. */
     { $case: "header"; value: SubmitJobRequest }
-    | { $case: "document"; value: Document }
+    | //
+    /** At most 4,000,000 bytes encoded. */
+    { $case: "document"; value: Document }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ImportDocuments. */
 export interface ImportDocumentsResponse {
+  /** The job as submitted; for a repeated request_id, as it is now. */
   job: Job | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetJob. */
 export interface GetJobRequest {
+  /** The job. */
   jobId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetJob. */
 export interface GetJobResponse {
+  /** The job as of its last durable revision, with its latest progress. */
   job: Job | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Which jobs: all that is set must hold. */
 export interface JobFilter {
+  /** One of these; empty = any. INVALID_ARGUMENT: JOB_STATUS_UNSPECIFIED, an unknown one, more than 16. */
   statuses: JobStatus[];
+  /** One of these; empty = any. INVALID_ARGUMENT: an unknown one, more than 16. */
   types: string[];
+  /** Id or name; "" = any. */
   libraryId: string;
+  /** All of these; at most 16, as in SubmitJobRequest. */
   labels: { [key: string]: string };
-  createdAfter: Date | undefined;
+  /** Submitted at or after this time. */
+  createdAfter:
+    | Date
+    | undefined;
+  /** Submitted before this time. */
   createdBefore: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -396,175 +561,263 @@ export interface JobFilter_LabelsEntry {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ListJobs. */
 export interface ListJobsRequest {
+  /** Unset = all jobs. */
   filter:
     | JobFilter
     | undefined;
-  /** 0 = 50, at most 1,000 */
+  /** Jobs a page: 0 = 50, more than 1,000 count as 1,000, a negative number is INVALID_ARGUMENT. */
   pageSize: number;
+  /**
+   * next_page_token of the page before, with the same filter; "" = the first page. INVALID_ARGUMENT: not a
+   * token of this list.
+   */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ListJobs. */
 export interface ListJobsResponse {
+  /** The page, newest first. */
   jobs: Job[];
+  /** "" = that was the last page. */
   nextPageToken: string;
-  /** exact for status, type and library; unset with labels */
+  /** Jobs that the filter matches: exact for status, type and library; unset with labels or times. */
   totalSize?:
     | bigint
     | undefined;
-  /** for WatchJobs.after_cursor: list, then watch, without a gap */
+  /** For WatchJobs.after_cursor: list, then watch, without a gap. */
   cursor: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See CancelJob. */
 export interface CancelJobRequest {
+  /** The job. */
   jobId: string;
+  /** For people; at most 1,000 characters. */
   reason: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See CancelJob. */
 export interface CancelJobResponse {
+  /** CANCELLED, or RUNNING with cancel_requested until its handler has stopped. */
   job: Job | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See WatchJob. */
 export interface WatchJobRequest {
+  /** The job. */
   jobId: string;
-  /** a terminal job at or below it: closes OK at once */
+  /**
+   * Revision the client has already, 0 = none: the first message is newer. A terminal job at or below it closes
+   * OK at once. Not negative.
+   */
   afterRevision: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See WatchJob. */
 export interface WatchJobResponse {
+  /** The job, whole. */
   job: Job | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See WatchJobs. */
 export interface WatchJobsRequest {
+  /** Unset = all jobs. */
   filter:
     | JobFilter
     | undefined;
-  /** "" = from now; expired: OUT_OF_RANGE with the oldest in ErrorInfo */
+  /** cursor of the last event seen; "" = from now. Expired: OUT_OF_RANGE with the oldest in ErrorInfo. */
   afterCursor: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** One transition of a job. */
 export interface WatchJobsResponse {
-  /** opaque */
+  /** Position behind this event; opaque. */
   cursor: string;
-  /** job.submitted, job.started, job.checkpointed, job.retrying, job.completed, job.failed, job.cancelled, job.deleted, ... */
+  /**
+   * job.submitted, job.started, job.checkpointed, job.retrying, job.completed, job.failed, job.cancelled,
+   * job.deleted, ...
+   */
   event: string;
-  at: Date | undefined;
+  /** When it was decided. */
+  at:
+    | Date
+    | undefined;
+  /** The job after it. */
   job: Job | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See RetryJob. */
 export interface RetryJobRequest {
+  /** The job. */
   jobId: string;
+  /** Go on where the last attempt stopped instead of from the start. */
   fromCheckpoint: boolean;
-  /** part C */
+  /** Part C: only the items that failed. */
   failedItemsOnly: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See RetryJob. */
 export interface RetryJobResponse {
+  /** The job after it. */
   job: Job | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See DeleteJob. */
 export interface DeleteJobRequest {
+  /** The job. */
   jobId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See DeleteJob. */
 export interface DeleteJobResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetJobLogs. */
 export interface GetJobLogsRequest {
+  /** The job. */
   jobId: string;
+  /** Go on with new lines until the job ends. */
   follow: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** One line of a job's log. */
 export interface GetJobLogsResponse {
-  at: Date | undefined;
+  /** When it was written. */
+  at:
+    | Date
+    | undefined;
+  /** debug, info, warn, error. */
   level: string;
+  /** The attempt that wrote it. */
   attempt: number;
+  /** The text. */
   line: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ListJobItems. */
 export interface ListJobItemsRequest {
+  /** The job. */
   jobId: string;
-  /** "" = all; ok, failed */
+  /** ok or failed; "" = all. */
   outcome: string;
+  /** Items a page: 0 = 50, more than 1,000 count as 1,000, a negative number is INVALID_ARGUMENT. */
   pageSize: number;
+  /** next_page_token of the page before; "" = the first page. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ListJobItems. */
 export interface ListJobItemsResponse {
+  /** The page, by position. */
   items: JobItem[];
+  /** "" = that was the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** What became of one item of a job. */
 export interface JobItem {
-  /** position in the input */
+  /** Position in the input, from 0. */
   ordinal: bigint;
+  /** Its document. */
   documentId: string;
+  /** The document's title. */
   title: string;
+  /** ok or failed. */
   outcome: string;
+  /** Why it failed. */
   error: JobError | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See DownloadExport. */
 export interface DownloadExportRequest {
+  /** The job. */
   jobId: string;
-  /** bytes */
+  /** First byte wanted. */
   offset: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** A piece of the file. */
 export interface DownloadExportResponse {
+  /** The bytes. */
   data: Buffer;
+  /** Position of the first of them in the file. */
   offset: bigint;
+  /** Size of the file. */
   totalBytes: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetQueueStats. */
 export interface GetQueueStatsRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetQueueStats. */
 export interface GetQueueStatsResponse {
+  /** Jobs kept, ended ones included. */
   totalJobs: bigint;
+  /** Ready, waiting for a slot. */
   pendingJobs: bigint;
+  /** Their time is in the future. */
   scheduledJobs: bigint;
+  /** Waiting for other jobs. */
   blockedJobs: bigint;
+  /** Leased to workers. */
   runningJobs: bigint;
+  /** Ended with a result. */
   completedJobs: bigint;
+  /** Ended with an error. */
   failedJobs: bigint;
+  /** Ended on request. */
   cancelledJobs: bigint;
-  /** ready to run */
+  /** Ready to run. */
   queueSize: bigint;
-  /** live worker processes */
+  /** Live worker processes. */
   numWorkers: number;
+  /** Leases that they run side by side at most. */
   slots: number;
+  /** Leases that they run now. */
   slotsUsed: number;
+  /** Types with jobs, by name. */
   byType: TypeStats[];
-  /** accepts and dispatches */
+  /** Accepts and dispatches. */
   running: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Counts of one type of job. */
 export interface TypeStats {
+  /** batch_import, ... */
   type: string;
+  /** Ready, waiting for a slot. */
   pendingJobs: bigint;
+  /** Leased to workers. */
   runningJobs: bigint;
-  oldestPendingAge: Duration | undefined;
+  /** How long the oldest pending one has been ready; unset = there is none. */
+  oldestPendingAge:
+    | Duration
+    | undefined;
+  /** Not dispatched on an operator's request. */
   paused: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -6627,9 +6880,21 @@ export const TypeStats: MessageFns<TypeStats> = {
   },
 };
 
-/** Background jobs: submit, watch, cancel, list. */
+/**
+ * Background jobs: submit, watch, cancel, list.
+ *
+ * Errors of every call: INVALID_ARGUMENT lists all violations at once as google.rpc.BadRequest; NOT_FOUND carries
+ * google.rpc.ErrorInfo with reason JOB_NOT_FOUND or LIBRARY_NOT_FOUND (a malformed id is one that does not exist);
+ * UNAVAILABLE: the system can't answer now, try again (a submit with a request_id may be repeated safely);
+ * RESOURCE_EXHAUSTED: a message above 8 MiB, or too many active jobs; DEADLINE_EXCEEDED: the client's deadline, or
+ * the server's (30 s) where the client set none; watches have none unless the client sets one.
+ */
 export type JobServiceService = typeof JobServiceService;
 export const JobServiceService = {
+  /**
+   * Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body.
+   * UNIMPLEMENTED: a spec that this version can't run.
+   */
   submitJob: {
     path: "/arrwdb.v1.JobService/SubmitJob" as const,
     requestStream: false as const,
@@ -6639,7 +6904,7 @@ export const JobServiceService = {
     responseSerialize: (value: SubmitJobResponse): Buffer => Buffer.from(SubmitJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SubmitJobResponse => SubmitJobResponse.decode(value),
   },
-  /** Up to 10,000 jobs, each with its own outcome, in order. */
+  /** Up to 10,000 jobs, each with its own outcome, in order. The call fails only for what concerns all of them. */
   submitJobs: {
     path: "/arrwdb.v1.JobService/SubmitJobs" as const,
     requestStream: false as const,
@@ -6650,8 +6915,10 @@ export const JobServiceService = {
     responseDeserialize: (value: Buffer): SubmitJobsResponse => SubmitJobsResponse.decode(value),
   },
   /**
-   * One header, then documents: spooled as they come, any size. A broken stream submits no job;
-   * its spool is collected after an hour; the same request_id may try again.
+   * One header, then documents: spooled as they come, any number and size. A broken stream submits no job;
+   * its spool is collected after an hour; the same request_id may try again. INVALID_ARGUMENT: no header, a second
+   * one, no document, a header that SubmitJob would refuse, a message that is not one. RESOURCE_EXHAUSTED: a
+   * document above 4,000,000 bytes. A document that can't be imported (no texts, wrong vectors) fails alone in the job.
    */
   importDocuments: {
     path: "/arrwdb.v1.JobService/ImportDocuments" as const,
@@ -6664,6 +6931,7 @@ export const JobServiceService = {
       Buffer.from(ImportDocumentsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ImportDocumentsResponse => ImportDocumentsResponse.decode(value),
   },
+  /** One job with its latest progress. */
   getJob: {
     path: "/arrwdb.v1.JobService/GetJob" as const,
     requestStream: false as const,
@@ -6673,7 +6941,7 @@ export const JobServiceService = {
     responseSerialize: (value: GetJobResponse): Buffer => Buffer.from(GetJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetJobResponse => GetJobResponse.decode(value),
   },
-  /** Newest first. */
+  /** Jobs, newest first. */
   listJobs: {
     path: "/arrwdb.v1.JobService/ListJobs" as const,
     requestStream: false as const,
@@ -6683,6 +6951,10 @@ export const JobServiceService = {
     responseSerialize: (value: ListJobsResponse): Buffer => Buffer.from(ListJobsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListJobsResponse => ListJobsResponse.decode(value),
   },
+  /**
+   * Ends a job: at once if it isn't running, else as soon as its handler has stopped. A handler that completes all
+   * the same wins: COMPLETED. Cancelling again answers with the job. FAILED_PRECONDITION: it is COMPLETED or FAILED.
+   */
   cancelJob: {
     path: "/arrwdb.v1.JobService/CancelJob" as const,
     requestStream: false as const,
@@ -6692,7 +6964,12 @@ export const JobServiceService = {
     responseSerialize: (value: CancelJobResponse): Buffer => Buffer.from(CancelJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelJobResponse => CancelJobResponse.decode(value),
   },
-  /** The job as it is, then every change; closes OK after the terminal one. */
+  /**
+   * The job as it is, then every change; closes OK after the terminal one. Revisions never go down; a revision is
+   * repeated only with newer progress. Progress comes at most 10 times a second, less to a slow client; transitions
+   * are never left out. NOT_FOUND also when the job is deleted meanwhile. RESOURCE_EXHAUSTED: the client is more
+   * than 1,000 transitions behind; watch again.
+   */
   watchJob: {
     path: "/arrwdb.v1.JobService/WatchJob" as const,
     requestStream: false as const,
@@ -6702,6 +6979,7 @@ export const JobServiceService = {
     responseSerialize: (value: WatchJobResponse): Buffer => Buffer.from(WatchJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchJobResponse => WatchJobResponse.decode(value),
   },
+  /** Counts of jobs and workers as of now. */
   getQueueStats: {
     path: "/arrwdb.v1.JobService/GetQueueStats" as const,
     requestStream: false as const,
@@ -6712,7 +6990,7 @@ export const JobServiceService = {
       Buffer.from(GetQueueStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetQueueStatsResponse => GetQueueStatsResponse.decode(value),
   },
-  /** Part B. */
+  /** Part B: UNIMPLEMENTED in this version. The history of all jobs as it happens, without a gap. */
   watchJobs: {
     path: "/arrwdb.v1.JobService/WatchJobs" as const,
     requestStream: false as const,
@@ -6722,6 +7000,7 @@ export const JobServiceService = {
     responseSerialize: (value: WatchJobsResponse): Buffer => Buffer.from(WatchJobsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchJobsResponse => WatchJobsResponse.decode(value),
   },
+  /** Part B: UNIMPLEMENTED in this version. Runs an ended job once more. */
   retryJob: {
     path: "/arrwdb.v1.JobService/RetryJob" as const,
     requestStream: false as const,
@@ -6731,6 +7010,7 @@ export const JobServiceService = {
     responseSerialize: (value: RetryJobResponse): Buffer => Buffer.from(RetryJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RetryJobResponse => RetryJobResponse.decode(value),
   },
+  /** Part B: UNIMPLEMENTED in this version. Removes an ended job and what is stored for it. */
   deleteJob: {
     path: "/arrwdb.v1.JobService/DeleteJob" as const,
     requestStream: false as const,
@@ -6740,6 +7020,7 @@ export const JobServiceService = {
     responseSerialize: (value: DeleteJobResponse): Buffer => Buffer.from(DeleteJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteJobResponse => DeleteJobResponse.decode(value),
   },
+  /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
   getJobLogs: {
     path: "/arrwdb.v1.JobService/GetJobLogs" as const,
     requestStream: false as const,
@@ -6749,7 +7030,7 @@ export const JobServiceService = {
     responseSerialize: (value: GetJobLogsResponse): Buffer => Buffer.from(GetJobLogsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetJobLogsResponse => GetJobLogsResponse.decode(value),
   },
-  /** Part C. */
+  /** Part C: UNIMPLEMENTED in this version. The outcome of each item of a job. */
   listJobItems: {
     path: "/arrwdb.v1.JobService/ListJobItems" as const,
     requestStream: false as const,
@@ -6760,6 +7041,7 @@ export const JobServiceService = {
       Buffer.from(ListJobItemsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListJobItemsResponse => ListJobItemsResponse.decode(value),
   },
+  /** Part C: UNIMPLEMENTED in this version. The file of a completed batch_export. */
   downloadExport: {
     path: "/arrwdb.v1.JobService/DownloadExport" as const,
     requestStream: false as const,
@@ -6774,32 +7056,57 @@ export const JobServiceService = {
 } as const;
 
 export interface JobServiceServer extends UntypedServiceImplementation {
+  /**
+   * Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body.
+   * UNIMPLEMENTED: a spec that this version can't run.
+   */
   submitJob: handleUnaryCall<SubmitJobRequest, SubmitJobResponse>;
-  /** Up to 10,000 jobs, each with its own outcome, in order. */
+  /** Up to 10,000 jobs, each with its own outcome, in order. The call fails only for what concerns all of them. */
   submitJobs: handleUnaryCall<SubmitJobsRequest, SubmitJobsResponse>;
   /**
-   * One header, then documents: spooled as they come, any size. A broken stream submits no job;
-   * its spool is collected after an hour; the same request_id may try again.
+   * One header, then documents: spooled as they come, any number and size. A broken stream submits no job;
+   * its spool is collected after an hour; the same request_id may try again. INVALID_ARGUMENT: no header, a second
+   * one, no document, a header that SubmitJob would refuse, a message that is not one. RESOURCE_EXHAUSTED: a
+   * document above 4,000,000 bytes. A document that can't be imported (no texts, wrong vectors) fails alone in the job.
    */
   importDocuments: handleClientStreamingCall<ImportDocumentsRequest, ImportDocumentsResponse>;
+  /** One job with its latest progress. */
   getJob: handleUnaryCall<GetJobRequest, GetJobResponse>;
-  /** Newest first. */
+  /** Jobs, newest first. */
   listJobs: handleUnaryCall<ListJobsRequest, ListJobsResponse>;
+  /**
+   * Ends a job: at once if it isn't running, else as soon as its handler has stopped. A handler that completes all
+   * the same wins: COMPLETED. Cancelling again answers with the job. FAILED_PRECONDITION: it is COMPLETED or FAILED.
+   */
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
-  /** The job as it is, then every change; closes OK after the terminal one. */
+  /**
+   * The job as it is, then every change; closes OK after the terminal one. Revisions never go down; a revision is
+   * repeated only with newer progress. Progress comes at most 10 times a second, less to a slow client; transitions
+   * are never left out. NOT_FOUND also when the job is deleted meanwhile. RESOURCE_EXHAUSTED: the client is more
+   * than 1,000 transitions behind; watch again.
+   */
   watchJob: handleServerStreamingCall<WatchJobRequest, WatchJobResponse>;
+  /** Counts of jobs and workers as of now. */
   getQueueStats: handleUnaryCall<GetQueueStatsRequest, GetQueueStatsResponse>;
-  /** Part B. */
+  /** Part B: UNIMPLEMENTED in this version. The history of all jobs as it happens, without a gap. */
   watchJobs: handleServerStreamingCall<WatchJobsRequest, WatchJobsResponse>;
+  /** Part B: UNIMPLEMENTED in this version. Runs an ended job once more. */
   retryJob: handleUnaryCall<RetryJobRequest, RetryJobResponse>;
+  /** Part B: UNIMPLEMENTED in this version. Removes an ended job and what is stored for it. */
   deleteJob: handleUnaryCall<DeleteJobRequest, DeleteJobResponse>;
+  /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
   getJobLogs: handleServerStreamingCall<GetJobLogsRequest, GetJobLogsResponse>;
-  /** Part C. */
+  /** Part C: UNIMPLEMENTED in this version. The outcome of each item of a job. */
   listJobItems: handleUnaryCall<ListJobItemsRequest, ListJobItemsResponse>;
+  /** Part C: UNIMPLEMENTED in this version. The file of a completed batch_export. */
   downloadExport: handleServerStreamingCall<DownloadExportRequest, DownloadExportResponse>;
 }
 
 export interface JobServiceClient extends Client {
+  /**
+   * Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body.
+   * UNIMPLEMENTED: a spec that this version can't run.
+   */
   submitJob(
     request: SubmitJobRequest,
     callback: (error: ServiceError | null, response: SubmitJobResponse) => void,
@@ -6815,7 +7122,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SubmitJobResponse) => void,
   ): ClientUnaryCall;
-  /** Up to 10,000 jobs, each with its own outcome, in order. */
+  /** Up to 10,000 jobs, each with its own outcome, in order. The call fails only for what concerns all of them. */
   submitJobs(
     request: SubmitJobsRequest,
     callback: (error: ServiceError | null, response: SubmitJobsResponse) => void,
@@ -6832,8 +7139,10 @@ export interface JobServiceClient extends Client {
     callback: (error: ServiceError | null, response: SubmitJobsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * One header, then documents: spooled as they come, any size. A broken stream submits no job;
-   * its spool is collected after an hour; the same request_id may try again.
+   * One header, then documents: spooled as they come, any number and size. A broken stream submits no job;
+   * its spool is collected after an hour; the same request_id may try again. INVALID_ARGUMENT: no header, a second
+   * one, no document, a header that SubmitJob would refuse, a message that is not one. RESOURCE_EXHAUSTED: a
+   * document above 4,000,000 bytes. A document that can't be imported (no texts, wrong vectors) fails alone in the job.
    */
   importDocuments(
     callback: (error: ServiceError | null, response: ImportDocumentsResponse) => void,
@@ -6851,6 +7160,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ImportDocumentsResponse) => void,
   ): ClientWritableStream<ImportDocumentsRequest>;
+  /** One job with its latest progress. */
   getJob(
     request: GetJobRequest,
     callback: (error: ServiceError | null, response: GetJobResponse) => void,
@@ -6866,7 +7176,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetJobResponse) => void,
   ): ClientUnaryCall;
-  /** Newest first. */
+  /** Jobs, newest first. */
   listJobs(
     request: ListJobsRequest,
     callback: (error: ServiceError | null, response: ListJobsResponse) => void,
@@ -6882,6 +7192,10 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListJobsResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Ends a job: at once if it isn't running, else as soon as its handler has stopped. A handler that completes all
+   * the same wins: COMPLETED. Cancelling again answers with the job. FAILED_PRECONDITION: it is COMPLETED or FAILED.
+   */
   cancelJob(
     request: CancelJobRequest,
     callback: (error: ServiceError | null, response: CancelJobResponse) => void,
@@ -6897,13 +7211,19 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelJobResponse) => void,
   ): ClientUnaryCall;
-  /** The job as it is, then every change; closes OK after the terminal one. */
+  /**
+   * The job as it is, then every change; closes OK after the terminal one. Revisions never go down; a revision is
+   * repeated only with newer progress. Progress comes at most 10 times a second, less to a slow client; transitions
+   * are never left out. NOT_FOUND also when the job is deleted meanwhile. RESOURCE_EXHAUSTED: the client is more
+   * than 1,000 transitions behind; watch again.
+   */
   watchJob(request: WatchJobRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchJobResponse>;
   watchJob(
     request: WatchJobRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchJobResponse>;
+  /** Counts of jobs and workers as of now. */
   getQueueStats(
     request: GetQueueStatsRequest,
     callback: (error: ServiceError | null, response: GetQueueStatsResponse) => void,
@@ -6919,13 +7239,14 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetQueueStatsResponse) => void,
   ): ClientUnaryCall;
-  /** Part B. */
+  /** Part B: UNIMPLEMENTED in this version. The history of all jobs as it happens, without a gap. */
   watchJobs(request: WatchJobsRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchJobsResponse>;
   watchJobs(
     request: WatchJobsRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchJobsResponse>;
+  /** Part B: UNIMPLEMENTED in this version. Runs an ended job once more. */
   retryJob(
     request: RetryJobRequest,
     callback: (error: ServiceError | null, response: RetryJobResponse) => void,
@@ -6941,6 +7262,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RetryJobResponse) => void,
   ): ClientUnaryCall;
+  /** Part B: UNIMPLEMENTED in this version. Removes an ended job and what is stored for it. */
   deleteJob(
     request: DeleteJobRequest,
     callback: (error: ServiceError | null, response: DeleteJobResponse) => void,
@@ -6956,13 +7278,14 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteJobResponse) => void,
   ): ClientUnaryCall;
+  /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
   getJobLogs(request: GetJobLogsRequest, options?: Partial<CallOptions>): ClientReadableStream<GetJobLogsResponse>;
   getJobLogs(
     request: GetJobLogsRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<GetJobLogsResponse>;
-  /** Part C. */
+  /** Part C: UNIMPLEMENTED in this version. The outcome of each item of a job. */
   listJobItems(
     request: ListJobItemsRequest,
     callback: (error: ServiceError | null, response: ListJobItemsResponse) => void,
@@ -6978,6 +7301,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListJobItemsResponse) => void,
   ): ClientUnaryCall;
+  /** Part C: UNIMPLEMENTED in this version. The file of a completed batch_export. */
   downloadExport(
     request: DownloadExportRequest,
     options?: Partial<CallOptions>,

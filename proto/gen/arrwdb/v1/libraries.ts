@@ -27,171 +27,262 @@ export const protobufFileName = "arrwdb/v1/libraries.proto";
 
 /** The public contract of libraries: documents in, hits out. */
 
+/** A set of documents that are embedded alike and searched together. */
 export interface Library {
+  /** Opaque; given or made when the library was created. */
   libraryId: string;
-  /** unique; accepted wherever an id is */
+  /** Unique; accepted wherever an id is. If it is also the id of another library, the id wins. */
   name: string;
-  embedding: EmbeddingConfig | undefined;
+  /** How its texts are embedded. */
+  embedding:
+    | EmbeddingConfig
+    | undefined;
+  /** hnsw (approximate) or flat (exact). */
   indexType: string;
-  indexConfig: IndexConfig | undefined;
+  /** Parameters of the index, all set. */
+  indexConfig:
+    | IndexConfig
+    | undefined;
+  /** Number of the index that answers searches; grows by one with each rebuild that is swapped in. From 1. */
   generation: bigint;
+  /** Documents stored. */
   documentCount: bigint;
+  /** Chunks stored: texts as they were embedded. */
   chunkCount: bigint;
+  /** Vectors in the index, without removed ones. */
   vectorCount: bigint;
+  /** Removed vectors that the index still holds until it is optimized. */
   tombstoneCount: bigint;
+  /** Bytes on disk: documents, vectors and index files. */
   diskBytes: bigint;
+  /** Bytes of memory of its index; 0 while it is not loaded. */
   memoryBytes: bigint;
+  /** When it was created. */
   createdAt: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See CreateLibrary. */
 export interface CreateLibraryRequest {
-  /** "" = made */
+  /** 1..128 characters of A-Z, a-z, 0-9, "_", "." and "-", the first a letter or digit. "" = made (a UUIDv7). */
   libraryId: string;
+  /** The same characters. "" = the id. */
   name: string;
+  /** Unset = hashing, ngram-v1, 256 dimensions. If set, dimensions are needed. */
   embedding:
     | EmbeddingConfig
     | undefined;
-  /** "" = hnsw; flat */
+  /** hnsw or flat; "" = hnsw. */
   indexType: string;
-  /** unset fields: cos, bf16, 16, 128, 64 */
+  /** Unset fields: cos, bf16, 16, 128, 64. */
   indexConfig: IndexConfig | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See CreateLibrary. */
 export interface CreateLibraryResponse {
+  /** The library, every default filled in. */
   library: Library | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetLibrary. */
 export interface GetLibraryRequest {
+  /** Id or name. */
   libraryId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetLibrary. */
 export interface GetLibraryResponse {
+  /** The library. */
   library: Library | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ListLibraries. */
 export interface ListLibrariesRequest {
+  /** Libraries a page: 0 = 50, more than 1,000 count as 1,000, a negative number is INVALID_ARGUMENT. */
   pageSize: number;
+  /** next_page_token of the page before; "" = the first page. INVALID_ARGUMENT: not a token of this list. */
   pageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ListLibraries. */
 export interface ListLibrariesResponse {
+  /** The page. */
   libraries: Library[];
+  /** "" = that was the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See DeleteLibrary. */
 export interface DeleteLibraryRequest {
+  /** Id or name. */
   libraryId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See DeleteLibrary. */
 export interface DeleteLibraryResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetDocument. */
 export interface GetDocumentRequest {
+  /** Id or name. */
   libraryId: string;
+  /** The document. */
   documentId: string;
+  /** Answer with the chunks' vectors too. */
   includeVectors: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See GetDocument. */
 export interface GetDocumentResponse {
-  /** texts are its chunks, in order */
+  /** texts are its chunks, in order; vectors, if asked for, one for each, packed. */
   document: Document | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ListDocuments. */
 export interface ListDocumentsRequest {
+  /** Id or name. */
   libraryId: string;
-  filter: Filter | undefined;
+  /** Which documents; unset = all. */
+  filter:
+    | Filter
+    | undefined;
+  /** Documents a page: 0 = 50, more than 1,000 count as 1,000, a negative number is INVALID_ARGUMENT. */
   pageSize: number;
+  /**
+   * next_page_token of the page before, with the same filter; "" = the first page. INVALID_ARGUMENT: not a
+   * token of this list.
+   */
   pageToken: string;
+  /** Answer with the chunks' texts too. */
   includeTexts: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See ListDocuments. */
 export interface ListDocumentsResponse {
+  /** The page; may be shorter than page_size, or empty, while next_page_token is set. */
   documents: Document[];
+  /** "" = that was the last page. */
   nextPageToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See DeleteDocument. */
 export interface DeleteDocumentRequest {
+  /** Id or name. */
   libraryId: string;
+  /** The document. */
   documentId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See DeleteDocument. */
 export interface DeleteDocumentResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See Search. */
 export interface SearchRequest {
+  /** Id or name. */
   libraryId: string;
+  /** What to look for; one of the two is needed. */
   query:
-    | { $case: "text"; value: string }
-    | { $case: "vector"; value: Vector }
+    | //
+    /** Embedded as the library's texts are; 1..32,768 bytes of UTF-8. INVALID_ARGUMENT: the provider is "none". */
+    { $case: "text"; value: string }
+    | //
+    /** As long as the library's dimensions. */
+    { $case: "vector"; value: Vector }
     | undefined;
-  /** 1..10,000 */
+  /** Hits wanted at most: 1..10,000. */
   k: number;
-  /** 0 = the library's; candidates = max(k, ef_search) */
+  /** Candidates looked at: 0..10,000, 0 = the library's expansion_search; the index looks at max(k, ef_search). */
   efSearch: number;
-  filter: Filter | undefined;
+  /** Which documents; unset = all. k stays full as long as enough documents pass. */
+  filter:
+    | Filter
+    | undefined;
+  /** Answer with the chunks' texts. */
   includeText: boolean;
-  /** brute force: recall 1 */
+  /** Compare with every vector instead of asking the index: recall 1, time in proportion to the library. */
   exact: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See Search. */
 export interface SearchResponse {
-  /** best first */
+  /** Best first; chunks of equal distance by chunk_id. */
   hits: Hit[];
+  /** The generation that answered. */
   generation: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** A chunk that was found. */
 export interface Hit {
+  /** The document it is of. */
   documentId: string;
+  /** Unique in the library. */
   chunkId: string;
-  /** higher is better */
+  /** Higher is better: 1 - distance for cos and ip, -distance for l2sq. */
   score: number;
-  /** of the metric */
+  /** Of the library's metric, from float32 vectors: lower is nearer. */
   distance: number;
+  /** The chunk's text, if asked for. */
   text: string;
+  /** The document's title. */
   title: string;
+  /** The document's metadata. */
   metadata: { [key: string]: any } | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See WatchLibrary. */
 export interface WatchLibraryRequest {
+  /** Id or name. */
   libraryId: string;
+  /** cursor of the last event seen; "" = from now. OUT_OF_RANGE: no longer kept. */
   afterCursor: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** One change of a library. */
 export interface WatchLibraryResponse {
+  /** Position behind this event; opaque. */
   cursor: string;
-  /** document.upserted, document.deleted, generation.swapped */
+  /** document.upserted, document.deleted, generation.swapped. */
   event: string;
-  at: Date | undefined;
+  /** When it happened. */
+  at:
+    | Date
+    | undefined;
+  /** The document, for events of documents. */
   documentId: string;
+  /** The generation after the event. */
   generation: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See RollbackGeneration. */
 export interface RollbackGenerationRequest {
+  /** Id or name. */
   libraryId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** See RollbackGeneration. */
 export interface RollbackGenerationResponse {
+  /** The library after it. */
   library: Library | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -2384,9 +2475,20 @@ export const RollbackGenerationResponse: MessageFns<RollbackGenerationResponse> 
   },
 };
 
-/** Libraries, their documents, and search. */
+/**
+ * Libraries, their documents, and search.
+ *
+ * Errors of every call: INVALID_ARGUMENT lists all violations at once as google.rpc.BadRequest; NOT_FOUND carries
+ * google.rpc.ErrorInfo with reason LIBRARY_NOT_FOUND or DOCUMENT_NOT_FOUND (a malformed id is one that does not
+ * exist); UNAVAILABLE: the index service can't be reached, try again; DEADLINE_EXCEEDED: the client's deadline, or
+ * the server's (30 s) where the client set none. Messages are at most 8 MiB (RESOURCE_EXHAUSTED).
+ */
 export type LibraryServiceService = typeof LibraryServiceService;
 export const LibraryServiceService = {
+  /**
+   * Makes a library. ALREADY_EXISTS: its id with another configuration, or its name. The same request again
+   * answers as before.
+   */
   createLibrary: {
     path: "/arrwdb.v1.LibraryService/CreateLibrary" as const,
     requestStream: false as const,
@@ -2397,6 +2499,7 @@ export const LibraryServiceService = {
       Buffer.from(CreateLibraryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateLibraryResponse => CreateLibraryResponse.decode(value),
   },
+  /** One library by id or name. */
   getLibrary: {
     path: "/arrwdb.v1.LibraryService/GetLibrary" as const,
     requestStream: false as const,
@@ -2406,6 +2509,7 @@ export const LibraryServiceService = {
     responseSerialize: (value: GetLibraryResponse): Buffer => Buffer.from(GetLibraryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetLibraryResponse => GetLibraryResponse.decode(value),
   },
+  /** All libraries, by name. */
   listLibraries: {
     path: "/arrwdb.v1.LibraryService/ListLibraries" as const,
     requestStream: false as const,
@@ -2416,7 +2520,7 @@ export const LibraryServiceService = {
       Buffer.from(ListLibrariesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListLibrariesResponse => ListLibrariesResponse.decode(value),
   },
-  /** Its active jobs fail with LIBRARY_NOT_FOUND, not retried. */
+  /** Removes a library with all its documents. Its active jobs fail with LIBRARY_NOT_FOUND, not retried. */
   deleteLibrary: {
     path: "/arrwdb.v1.LibraryService/DeleteLibrary" as const,
     requestStream: false as const,
@@ -2427,6 +2531,7 @@ export const LibraryServiceService = {
       Buffer.from(DeleteLibraryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteLibraryResponse => DeleteLibraryResponse.decode(value),
   },
+  /** One document with its chunks. */
   getDocument: {
     path: "/arrwdb.v1.LibraryService/GetDocument" as const,
     requestStream: false as const,
@@ -2436,6 +2541,7 @@ export const LibraryServiceService = {
     responseSerialize: (value: GetDocumentResponse): Buffer => Buffer.from(GetDocumentResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetDocumentResponse => GetDocumentResponse.decode(value),
   },
+  /** Documents, by id. */
   listDocuments: {
     path: "/arrwdb.v1.LibraryService/ListDocuments" as const,
     requestStream: false as const,
@@ -2446,6 +2552,7 @@ export const LibraryServiceService = {
       Buffer.from(ListDocumentsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListDocumentsResponse => ListDocumentsResponse.decode(value),
   },
+  /** Removes one document at once. DOCUMENT_NOT_FOUND when it isn't there. */
   deleteDocument: {
     path: "/arrwdb.v1.LibraryService/DeleteDocument" as const,
     requestStream: false as const,
@@ -2457,6 +2564,7 @@ export const LibraryServiceService = {
       Buffer.from(DeleteDocumentResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteDocumentResponse => DeleteDocumentResponse.decode(value),
   },
+  /** The k chunks nearest to a text or a vector. */
   search: {
     path: "/arrwdb.v1.LibraryService/Search" as const,
     requestStream: false as const,
@@ -2466,7 +2574,7 @@ export const LibraryServiceService = {
     responseSerialize: (value: SearchResponse): Buffer => Buffer.from(SearchResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SearchResponse => SearchResponse.decode(value),
   },
-  /** Part C. */
+  /** Part C: UNIMPLEMENTED in this version. Changes of a library as they happen. */
   watchLibrary: {
     path: "/arrwdb.v1.LibraryService/WatchLibrary" as const,
     requestStream: false as const,
@@ -2477,6 +2585,7 @@ export const LibraryServiceService = {
       Buffer.from(WatchLibraryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchLibraryResponse => WatchLibraryResponse.decode(value),
   },
+  /** Part C: UNIMPLEMENTED in this version. Goes back to the generation before the last swap. */
   rollbackGeneration: {
     path: "/arrwdb.v1.LibraryService/RollbackGeneration" as const,
     requestStream: false as const,
@@ -2491,21 +2600,36 @@ export const LibraryServiceService = {
 } as const;
 
 export interface LibraryServiceServer extends UntypedServiceImplementation {
+  /**
+   * Makes a library. ALREADY_EXISTS: its id with another configuration, or its name. The same request again
+   * answers as before.
+   */
   createLibrary: handleUnaryCall<CreateLibraryRequest, CreateLibraryResponse>;
+  /** One library by id or name. */
   getLibrary: handleUnaryCall<GetLibraryRequest, GetLibraryResponse>;
+  /** All libraries, by name. */
   listLibraries: handleUnaryCall<ListLibrariesRequest, ListLibrariesResponse>;
-  /** Its active jobs fail with LIBRARY_NOT_FOUND, not retried. */
+  /** Removes a library with all its documents. Its active jobs fail with LIBRARY_NOT_FOUND, not retried. */
   deleteLibrary: handleUnaryCall<DeleteLibraryRequest, DeleteLibraryResponse>;
+  /** One document with its chunks. */
   getDocument: handleUnaryCall<GetDocumentRequest, GetDocumentResponse>;
+  /** Documents, by id. */
   listDocuments: handleUnaryCall<ListDocumentsRequest, ListDocumentsResponse>;
+  /** Removes one document at once. DOCUMENT_NOT_FOUND when it isn't there. */
   deleteDocument: handleUnaryCall<DeleteDocumentRequest, DeleteDocumentResponse>;
+  /** The k chunks nearest to a text or a vector. */
   search: handleUnaryCall<SearchRequest, SearchResponse>;
-  /** Part C. */
+  /** Part C: UNIMPLEMENTED in this version. Changes of a library as they happen. */
   watchLibrary: handleServerStreamingCall<WatchLibraryRequest, WatchLibraryResponse>;
+  /** Part C: UNIMPLEMENTED in this version. Goes back to the generation before the last swap. */
   rollbackGeneration: handleUnaryCall<RollbackGenerationRequest, RollbackGenerationResponse>;
 }
 
 export interface LibraryServiceClient extends Client {
+  /**
+   * Makes a library. ALREADY_EXISTS: its id with another configuration, or its name. The same request again
+   * answers as before.
+   */
   createLibrary(
     request: CreateLibraryRequest,
     callback: (error: ServiceError | null, response: CreateLibraryResponse) => void,
@@ -2521,6 +2645,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateLibraryResponse) => void,
   ): ClientUnaryCall;
+  /** One library by id or name. */
   getLibrary(
     request: GetLibraryRequest,
     callback: (error: ServiceError | null, response: GetLibraryResponse) => void,
@@ -2536,6 +2661,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetLibraryResponse) => void,
   ): ClientUnaryCall;
+  /** All libraries, by name. */
   listLibraries(
     request: ListLibrariesRequest,
     callback: (error: ServiceError | null, response: ListLibrariesResponse) => void,
@@ -2551,7 +2677,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListLibrariesResponse) => void,
   ): ClientUnaryCall;
-  /** Its active jobs fail with LIBRARY_NOT_FOUND, not retried. */
+  /** Removes a library with all its documents. Its active jobs fail with LIBRARY_NOT_FOUND, not retried. */
   deleteLibrary(
     request: DeleteLibraryRequest,
     callback: (error: ServiceError | null, response: DeleteLibraryResponse) => void,
@@ -2567,6 +2693,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteLibraryResponse) => void,
   ): ClientUnaryCall;
+  /** One document with its chunks. */
   getDocument(
     request: GetDocumentRequest,
     callback: (error: ServiceError | null, response: GetDocumentResponse) => void,
@@ -2582,6 +2709,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetDocumentResponse) => void,
   ): ClientUnaryCall;
+  /** Documents, by id. */
   listDocuments(
     request: ListDocumentsRequest,
     callback: (error: ServiceError | null, response: ListDocumentsResponse) => void,
@@ -2597,6 +2725,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListDocumentsResponse) => void,
   ): ClientUnaryCall;
+  /** Removes one document at once. DOCUMENT_NOT_FOUND when it isn't there. */
   deleteDocument(
     request: DeleteDocumentRequest,
     callback: (error: ServiceError | null, response: DeleteDocumentResponse) => void,
@@ -2612,6 +2741,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteDocumentResponse) => void,
   ): ClientUnaryCall;
+  /** The k chunks nearest to a text or a vector. */
   search(
     request: SearchRequest,
     callback: (error: ServiceError | null, response: SearchResponse) => void,
@@ -2627,7 +2757,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SearchResponse) => void,
   ): ClientUnaryCall;
-  /** Part C. */
+  /** Part C: UNIMPLEMENTED in this version. Changes of a library as they happen. */
   watchLibrary(
     request: WatchLibraryRequest,
     options?: Partial<CallOptions>,
@@ -2637,6 +2767,7 @@ export interface LibraryServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchLibraryResponse>;
+  /** Part C: UNIMPLEMENTED in this version. Goes back to the generation before the last swap. */
   rollbackGeneration(
     request: RollbackGenerationRequest,
     callback: (error: ServiceError | null, response: RollbackGenerationResponse) => void,
