@@ -31,7 +31,8 @@ const text = (
   secret: false,
 });
 
-const port = (fallback: number, meaning: string): Setting<number> => integer(fallback, 1, 65_535, meaning);
+const port = (fallback: number, meaning: string): Setting<number> =>
+  integer(fallback, 0, 65_535, `${meaning}; 0 = a free port`);
 const address = z.string().regex(/^[^\s:]+:\d{1,5}$/, "expected host:port");
 const natsUrls = z.string().regex(/^(nats|tls):\/\/[^\s]+$/, "expected nats://host:port[,nats://...]");
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
@@ -42,6 +43,7 @@ export const SETTINGS = {
     "NATS servers, comma-separated; NATS_URL is an alias",
     natsUrls,
   ),
+  ARRW_NATS_PORT: port(4_222, "nats-server that arrw up starts when ARRW_NATS_URL is not set"),
   ARRW_LOG_LEVEL: text("info", `one of ${LEVELS.join(", ")}`, z.enum(LEVELS)),
   ARRW_HOST: text("127.0.0.1", "address that every listener binds to"),
   ARRW_DATA_DIR: text("./data", "folder for everything on disk"),

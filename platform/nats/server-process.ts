@@ -12,6 +12,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { ArrwError } from "../errors.ts";
+import { freePort } from "../free-port.ts";
 import { once } from "../lifecycle.ts";
 import { acquirePidLock, identify, isAlive, type PidLock, parseIdentity } from "../pid-lock.ts";
 
@@ -68,12 +69,30 @@ export async function startNatsServer(options: NatsServerOptions): Promise<NatsS
   const lock = takeStore(storeDir);
   try {
     await stopOrphan(storeDir);
-    const config = join(storeDir, "nats-server.conf");
-    writeFileSync(config, serverConfig({ ...options, storeDir }));
-    return await launch(options, storeDir, config, lock);
+    return await launchOnPort(options, storeDir, lock);
   } catch (error) {
     lock.release();
     throw error;
+  }
+}
+
+async function launchOnPort(
+  options: NatsServerOptions,
+  storeDir: string,
+  lock: PidLock,
+): Promise<NatsServerProcess> {
+  const config = join(storeDir, "nats-server.conf");
+  for (let attempt = 1; ; attempt += 1) {
+    const port = options.port || (await freePort(options.host));
+    writeFileSync(config, serverConfig({ ...options, storeDir, port }));
+    try {
+      return await launch({ ...options, port }, storeDir, config, lock);
+    } catch (error) {
+      // Somebody else was faster with a port that was only found to be free.
+      const again =
+        !options.port && attempt < 5 && error instanceof ArrwError && error.reason === "PORT_IN_USE";
+      if (!again) throw error;
+    }
   }
 }
 
@@ -158,7 +177,6 @@ async function launch(
   void exited.then(() => {
     watcher?.kill("SIGKILL");
     rmSync(join(storeDir, PID), { force: true });
-    lock.release();
   });
   const stop = once(async () => {
     child.kill("SIGTERM");
@@ -168,6 +186,7 @@ async function launch(
   });
   try {
     const port = await ready(child, exited, options, storeDir);
+    void exited.then(() => lock.release());
     return {
       url: `nats://${options.host ?? "127.0.0.1"}:${port}`,
       port,
