@@ -1,15 +1,19 @@
-import { type Logger, pino } from "pino";
+import { type DestinationStream, type Logger, pino } from "pino";
 
 export type { Logger } from "pino";
 
-/** JSON lines on stdout. Bind `job_id`, `lease` and `library_id` with `log.child({...})` where they are known. */
-export function createLog(service: string, level: string): Logger {
-  return pino({
+/**
+ * JSON lines on stdout, or where `destination` writes them. Bind `job_id`, `lease` and `library_id` with
+ * `log.child({...})` where they are known.
+ */
+export function createLog(service: string, level: string, destination?: DestinationStream): Logger {
+  const options = {
     level,
     base: { service, pid: process.pid },
     timestamp: pino.stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
-  });
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
 }
 
 /** Swallows everything; for tests. */

@@ -16,6 +16,7 @@ export interface DebianOptions {
   readonly aptDir?: string;
   /** Default /etc/os-release. */
   readonly osRelease?: string;
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -49,6 +50,7 @@ export async function extractDebianPackage(options: DebianOptions): Promise<stri
       env,
       timeout: UPDATE_TIMEOUT_MS,
       maxBuffer: 16_777_216,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
     }).catch((error: NodeJS.ErrnoException & { stderr?: string }) => {
       throw new Error(`${command} ${args.at(-2) ?? ""}: ${firstError(error)}`);
     });

@@ -30,7 +30,9 @@ export interface FindOptions {
   readonly releasesUrl?: string;
   readonly platform?: string;
   readonly arch?: string;
-  readonly debian?: Omit<DebianOptions, "workDir">;
+  readonly debian?: Omit<DebianOptions, "workDir" | "signal">;
+  /** Ends a download. */
+  readonly signal?: AbortSignal;
 }
 
 export interface NatsServerBinary {
@@ -60,6 +62,7 @@ export async function findNatsServer(options: FindOptions = {}): Promise<NatsSer
   ];
   const tried: string[] = [];
   for (const [source, attempt] of attempts) {
+    options.signal?.throwIfAborted();
     const note = (reason: string): void => {
       tried.push(`${source}: ${reason}`);
       options.log?.debug({ source, reason }, "no nats-server here");
@@ -162,6 +165,7 @@ async function fromRelease(cacheDir: string, options: FindOptions): Promise<Nats
       arch: options.arch ?? process.arch,
       workDir,
       connectTimeoutMs: options.connectTimeoutMs ?? 3_000,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
       ...(options.releasesUrl === undefined ? {} : { baseUrl: options.releasesUrl }),
     }),
   );
@@ -169,7 +173,11 @@ async function fromRelease(cacheDir: string, options: FindOptions): Promise<Nats
 
 async function fromDebian(cacheDir: string, options: FindOptions): Promise<NatsServerBinary> {
   return download(cacheDir, options, "debian", (workDir) =>
-    extractDebianPackage({ ...options.debian, workDir }),
+    extractDebianPackage({
+      ...options.debian,
+      workDir,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    }),
   );
 }
 

@@ -29,6 +29,7 @@ export interface ReleaseOptions {
   readonly workDir: string;
   readonly connectTimeoutMs: number;
   readonly baseUrl?: string;
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -43,14 +44,35 @@ export async function extractRelease(options: ReleaseOptions): Promise<string> {
     throw new Error(`no release archive for ${platform} on ${arch}`);
   }
   const folder = `nats-server-v${version}-${platform}-${architecture}`;
-  const archive = `${folder}.tar.gz`;
   const base = `${baseUrl}/v${version}`;
   await reach(new URL(base), options.connectTimeoutMs);
-  const sums = await (await get(`${base}/SHA256SUMS`)).text();
+  const end = new AbortController();
+  const timer = setTimeout(
+    () => end.abort(new Error(`no download within ${DOWNLOAD_TIMEOUT_MS / 1_000} s`)),
+    DOWNLOAD_TIMEOUT_MS,
+  );
+  const onAbort = (): void => end.abort(options.signal?.reason);
+  options.signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await fetchVerified(base, folder, workDir, end.signal);
+  } finally {
+    clearTimeout(timer);
+    options.signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+async function fetchVerified(
+  base: string,
+  folder: string,
+  workDir: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const archive = `${folder}.tar.gz`;
+  const sums = await (await get(`${base}/SHA256SUMS`, signal)).text();
   const expected = checksumOf(sums, archive);
   if (expected === undefined) throw new Error(`${archive} is not in the release's SHA256SUMS`);
   const file = join(workDir, archive);
-  const actual = await save(await get(`${base}/${archive}`), file);
+  const actual = await save(await get(`${base}/${archive}`, signal), file);
   if (actual !== expected) {
     throw new Error(`${archive}: its SHA-256 is ${actual}, the release says ${expected}; not used`);
   }
@@ -87,8 +109,8 @@ async function reach(url: URL, timeoutMs: number): Promise<void> {
   }
 }
 
-async function get(url: string): Promise<Response> {
-  const response = await fetch(url, { signal: AbortSignal.timeout(DOWNLOAD_TIMEOUT_MS) });
+async function get(url: string, signal: AbortSignal): Promise<Response> {
+  const response = await fetch(url, { signal });
   if (!response.ok) {
     await response.body?.cancel();
     throw new Error(`${url}: HTTP ${response.status}`);

@@ -1,0 +1,22 @@
+import { Command } from "commander";
+import * as up from "./commands/up.ts";
+
+/** A command is a file in commands/ that exports `register(program)`, and a line here. */
+const COMMANDS: readonly { register(program: Command): void }[] = [up];
+
+const program = new Command("arrw")
+  .description("Vector libraries and their background jobs")
+  .showHelpAfterError("(arrw help shows all commands)")
+  .enablePositionalOptions();
+for (const command of COMMANDS) command.register(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // One line for what a user can put right; what we got wrong shows where.
+  const shown = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`error: ${shown}\n`);
+  if (process.env.ARRW_LOG_LEVEL === "debug" && error instanceof Error)
+    process.stderr.write(`${error.stack}\n`);
+  process.exitCode = 1;
+}
