@@ -20,11 +20,21 @@ export function takeDataDir(folder: string): PidLock {
         `data folder ${folder} is in use by another arrw up (process ${holder})`,
       );
     }
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reason = `data folder ${folder} can't be written (${code ?? message}); set ARRW_DATA_DIR to another one`;
+    const { code = "", message } = error as NodeJS.ErrnoException;
+    const why = MEANING[code] ?? message;
+    const reason = `data folder ${folder} can't be written (${why}); set ARRW_DATA_DIR to another one`;
     throw refuse("DATA_DIR_UNWRITABLE", reason);
   }
 }
+
+const MEANING: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EPERM: "permission denied",
+  EEXIST: "it is not a folder",
+  ENOTDIR: "it is not a folder",
+  EROFS: "read-only file system",
+  ENOSPC: "no space left",
+};
 
 const refuse = (reason: string, message: string): ArrwError =>
   new ArrwError("FAILED_PRECONDITION", message, { reason });

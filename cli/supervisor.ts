@@ -143,7 +143,7 @@ export class System {
   /** Stops the processes one after the other, the gateway first and nats-server last; twice is fine. */
   readonly stop = once(async () => {
     this.#abort.abort(new Error("stopped"));
-    this.#log.info("stopping");
+    if (this.#processes.size > 0) this.#log.info("stopping");
     for (const process of [...this.#processes.values()].reverse()) await process.stop();
     this.#lock?.release();
     if (this.#options.temporary && this.#dataDir !== "") {

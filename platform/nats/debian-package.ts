@@ -16,6 +16,8 @@ export interface DebianOptions {
   readonly aptDir?: string;
   /** Default /etc/os-release. */
   readonly osRelease?: string;
+  /** Default `process.env`; its PATH says where apt-get and dpkg-deb are. */
+  readonly env?: NodeJS.ProcessEnv;
   readonly signal?: AbortSignal;
 }
 
@@ -43,7 +45,7 @@ export async function extractDebianPackage(options: DebianOptions): Promise<stri
   if (copied === 0) throw new Error(`no source of Debian's archive in ${aptDir}`);
   const config = join(workDir, "apt.conf");
   await writeFile(config, aptConfig(workDir));
-  const env = { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" };
+  const env = { ...(options.env ?? process.env), LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" };
   const run = async (command: string, args: string[]): Promise<void> => {
     await execute(command, args, {
       cwd: join(workDir, "package"),

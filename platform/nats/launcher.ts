@@ -30,7 +30,7 @@ export interface FindOptions {
   readonly releasesUrl?: string;
   readonly platform?: string;
   readonly arch?: string;
-  readonly debian?: Omit<DebianOptions, "workDir" | "signal">;
+  readonly debian?: Omit<DebianOptions, "workDir" | "signal" | "env">;
   /** Ends a download. */
   readonly signal?: AbortSignal;
 }
@@ -176,6 +176,7 @@ async function fromDebian(cacheDir: string, options: FindOptions): Promise<NatsS
     extractDebianPackage({
       ...options.debian,
       workDir,
+      env: options.env ?? process.env,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     }),
   );
