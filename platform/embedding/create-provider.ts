@@ -13,7 +13,7 @@ export const DEFAULT_PROVIDER: ProviderName = "hashing";
 export const MAX_DIMENSIONS = 16_384;
 const HASHING_MODELS: readonly string[] = ["ngram-v1"];
 const HASHING_DIMENSIONS = 256;
-const MAX_MODEL_LENGTH = 128;
+const MAX_MODEL_LENGTH = 256;
 
 type PlainConfig = Pick<EmbeddingConfig, "provider" | "model" | "dimensions">;
 

@@ -1,0 +1,20 @@
+import { loadConfig, type Settings } from "../../platform/config.ts";
+
+const NAMES = [
+  "ARRW_NATS_URL",
+  "ARRW_LOG_LEVEL",
+  "ARRW_HOST",
+  "ARRW_WORKER_HTTP_PORT",
+  "ARRW_INDEX_ADDRESS",
+  "ARRW_WORKER_SLOTS",
+  "ARRW_DRAIN_TIMEOUT_MS",
+  "ARRW_CANCEL_GRACE_MS",
+  "ARRW_IMPORT_BATCH_CHUNKS",
+] as const;
+
+export type WorkerConfig = Settings<(typeof NAMES)[number]>;
+
+/** The worker's settings. @throws ConfigError */
+export function loadWorkerConfig(env: NodeJS.ProcessEnv): WorkerConfig {
+  return loadConfig(NAMES, env);
+}

@@ -1,0 +1,91 @@
+import type { Document, Vector } from "../../../proto/gen/arrwdb/v1/document.ts";
+import { type ChunkingOptions, chunkSpans } from "./chunking.ts";
+
+/** What an import makes of one document. */
+
+/** A document cut into chunks. */
+export interface CutDocument {
+  readonly texts: string[];
+  /** The client's vectors, one per text: little-endian float32; undefined = to be embedded. */
+  readonly vectors: Uint8Array | undefined;
+}
+
+/** A document that can't be imported; the others go on. */
+export interface BadDocument {
+  /** For people. */
+  readonly reason: string;
+}
+
+/** Bounds of the public contract. */
+export const MAX_DOCUMENT_BYTES = 4_000_000;
+export const MAX_TEXTS = 10_000;
+/** Chunks that one document may become. */
+export const MAX_CHUNKS = 10_000;
+
+const DEFAULT_CHUNK_SIZE = 1_000;
+const DEFAULT_CHUNK_OVERLAP = 100;
+
+/** The spec's fields with their defaults: 1,000 characters, of them 100 (at most half) overlap. */
+export function chunkingOptions(spec: {
+  readonly chunkSize: number;
+  readonly chunkOverlap?: number | undefined;
+}): ChunkingOptions {
+  const size = spec.chunkSize > 0 ? spec.chunkSize : DEFAULT_CHUNK_SIZE;
+  const overlap = spec.chunkOverlap ?? Math.min(DEFAULT_CHUNK_OVERLAP, Math.floor(size / 2));
+  return { size, overlap: Math.max(0, Math.min(overlap, size - 1)) };
+}
+
+/** Checks a document and cuts its texts; with vectors each text stays whole. */
+export function cutDocument(document: Document, options: ChunkingOptions): CutDocument | BadDocument {
+  const { texts, vectors } = document;
+  if (texts.length === 0) return { reason: "it has no texts" };
+  if (texts.length > MAX_TEXTS) return { reason: `it has ${texts.length} texts; at most ${MAX_TEXTS}` };
+  const empty = texts.indexOf("");
+  if (empty >= 0) return { reason: `texts[${empty}] is empty` };
+  if (vectors.length > 0) return withVectors(texts, vectors);
+  const chunks: string[] = [];
+  for (const text of texts) {
+    for (const { start, end } of chunkSpans(text, options)) {
+      if (chunks.length === MAX_CHUNKS) return { reason: `it has more than ${MAX_CHUNKS} chunks` };
+      chunks.push(text.slice(start, end));
+    }
+  }
+  return { texts: chunks, vectors: undefined };
+}
+
+function withVectors(texts: readonly string[], vectors: readonly Vector[]): CutDocument | BadDocument {
+  if (vectors.length !== texts.length) {
+    return { reason: `it has ${vectors.length} vectors for ${texts.length} texts; one each, or none` };
+  }
+  const rows = vectors.map(packed);
+  const length = rows[0]?.length ?? 0;
+  for (const [index, row] of rows.entries()) {
+    if (row.length === 0) return { reason: `vectors[${index}] is empty` };
+    if (row.length % 4 !== 0) {
+      return { reason: `vectors[${index}].packed has ${row.length} bytes: not whole float32 numbers` };
+    }
+    if (row.length !== length) {
+      return { reason: `vectors[${index}] has ${row.length / 4} dimensions, vectors[0] has ${length / 4}` };
+    }
+    if (!allFinite(row)) return { reason: `vectors[${index}] has a number that is not finite` };
+  }
+  const all = new Uint8Array(rows.length * length);
+  for (const [index, row] of rows.entries()) all.set(row, index * length);
+  return { texts: [...texts], vectors: all };
+}
+
+function packed({ packed: bytes, values }: Vector): Uint8Array {
+  if (bytes.length > 0) return bytes;
+  const row = new Uint8Array(values.length * 4);
+  const view = new DataView(row.buffer);
+  for (const [index, value] of values.entries()) view.setFloat32(index * 4, value, true);
+  return row;
+}
+
+function allFinite(row: Uint8Array): boolean {
+  const view = new DataView(row.buffer, row.byteOffset, row.byteLength);
+  for (let offset = 0; offset < row.length; offset += 4) {
+    if (!Number.isFinite(view.getFloat32(offset, true))) return false;
+  }
+  return true;
+}

@@ -1,0 +1,91 @@
+import type { Logger } from "../../platform/log.ts";
+import type { JobProgress, JobResult, JobSpec } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { Library } from "../../proto/gen/arrwdb/v1/libraries.ts";
+
+/** What a job type needs to be run: a handler, added to the registry in main.ts. */
+
+type Spec = NonNullable<JobSpec["spec"]>;
+type Result = NonNullable<JobResult["result"]>;
+
+/** Members that JobSpec and JobResult have in common: "echo", "batchImport", ... */
+export type Kind = Spec["$case"] & Result["$case"];
+export type SpecOf<K extends Kind> = Extract<Spec, { $case: K }>["value"];
+export type ResultOf<K extends Kind> = Extract<Result, { $case: K }>["value"];
+
+/** Runs the attempts of one job type. One instance serves all attempts, side by side. */
+export interface Handler<K extends Kind = Kind> {
+  /** The job's type as clients see it: "batch_import". */
+  readonly type: string;
+  /** The same name in the generated code of JobSpec and JobResult: "batchImport". */
+  readonly kind: K;
+  /**
+   * Runs one attempt. Once `context.signal` is aborted it stops soon and throws the signal's reason, or throws
+   * `Cancelled` (or returns it) with what it had done by then; work that is complete all the same is returned.
+   * @throws ArrwError whose code says whether another attempt may help; anything else counts as INTERNAL, retryable
+   */
+  run(job: LeasedJob<K>, context: JobContext): HandlerReturn<K> | Promise<HandlerReturn<K>>;
+}
+
+export type HandlerReturn<K extends Kind> = ResultOf<K> | Cancelled<K>;
+
+/** One attempt's input. */
+export interface LeasedJob<K extends Kind> {
+  readonly jobId: string;
+  /** Unique over all attempts of all jobs. */
+  readonly lease: bigint;
+  /** 1-based. */
+  readonly attempt: number;
+  readonly spec: SpecOf<K>;
+  /** Object that holds the input, "" = none. */
+  readonly payloadObject: string;
+  /** Items in the input. */
+  readonly itemCount: number;
+  /** What the job's last checkpoint saved; empty = from the beginning. */
+  readonly checkpoint: Uint8Array;
+  /** The library it works on, as it was when the lease began. Undefined for jobs without one. */
+  readonly library: LeasedLibrary | undefined;
+}
+
+export interface LeasedLibrary {
+  readonly library: Library;
+  /** What upserts must carry. */
+  readonly embeddingId: string;
+}
+
+export interface ProgressUpdate {
+  readonly current: number;
+  /** 0 = unknown, the default. */
+  readonly total?: number;
+  readonly message?: string;
+}
+
+/** What a handler may do while it runs. */
+export interface JobContext {
+  /** Aborted with a `Stopped` when the attempt has to end: cancel, timeout, drain, or the lease is lost. */
+  readonly signal: AbortSignal;
+  /** Bound to the job and the lease. */
+  readonly log: Logger;
+  /** Reports progress; cheap, call it as often as you like: watchers see at most 10 reports a second. */
+  progress(update: ProgressUpdate): void;
+  /**
+   * Saves where a later attempt goes on, with the progress reported last; resolves when that is durable.
+   * @param data at most 16 KiB @throws Stopped when the attempt has to end; data given before its end are saved all the same
+   */
+  checkpoint(data: Uint8Array): Promise<void>;
+}
+
+/** Thrown or returned by a handler that stopped early, with what it had done by then. */
+export class Cancelled<K extends Kind = Kind> extends Error {
+  readonly partialResult: ResultOf<K> | undefined;
+
+  constructor(partialResult?: ResultOf<K>) {
+    super("the job stopped before its end");
+    this.name = "Cancelled";
+    this.partialResult = partialResult;
+  }
+}
+
+export function toJobProgress({ current, total = 0, message = "" }: ProgressUpdate): JobProgress {
+  const percentage = total > 0 ? Math.min(100, (100 * current) / total) : 0;
+  return { current: BigInt(current), total: BigInt(total), message, percentage };
+}

@@ -1,0 +1,118 @@
+import { ArrwError } from "../../../platform/errors.ts";
+import { unary } from "../../../platform/grpc/client.ts";
+import type { DocumentUpsert, IndexServiceClient } from "../../../proto/gen/arrwdb/index/v1/index.ts";
+import { whileUnavailable } from "../retry.ts";
+import type { FailedDocument } from "./import-batches.ts";
+import type { EmbeddedBatch, ImportEmbedder, ReadyDocument } from "./import-embedder.ts";
+
+export interface ImportWriterOptions {
+  readonly index: IndexServiceClient;
+  readonly embedder: ImportEmbedder;
+  readonly libraryId: string;
+  readonly jobId: string;
+  readonly lease: bigint;
+  /** Aborted when the attempt has to end. */
+  readonly signal: AbortSignal;
+}
+
+/** What the index has acknowledged of a batch. */
+export interface Written {
+  readonly imported: number;
+  readonly chunks: number;
+  readonly failed: readonly FailedDocument[];
+}
+
+const CALL_TIMEOUT_MS = 15_000;
+/** The index may be restarting. */
+const WRITE_FOR_MS = 20_000;
+/** A call in flight may end, so that what it wrote is counted. */
+const LAST_CALL_MS = 150;
+const MAX_EMBEDDING_CHANGES = 10;
+
+/** Upserts batches under the job's fence. */
+export class ImportWriter {
+  readonly #options: ImportWriterOptions;
+  readonly #calls = new AbortController();
+  readonly #onAbort = (): void => {
+    this.#lastCall = setTimeout(() => this.#calls.abort(this.#options.signal.reason), LAST_CALL_MS);
+  };
+  #lastCall: NodeJS.Timeout | undefined;
+
+  constructor(options: ImportWriterOptions) {
+    this.#options = options;
+    options.signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  close(): void {
+    clearTimeout(this.#lastCall);
+    this.#options.signal.removeEventListener("abort", this.#onAbort);
+  }
+
+  /** @throws ArrwError; a document that the index refuses is among the failed ones instead */
+  async write(batch: EmbeddedBatch): Promise<Written> {
+    const { embedder, signal } = this.#options;
+    let current = batch;
+    for (let changes = 0; ; changes++) {
+      if (current.embeddingId !== embedder.embeddingId) current = await embedder.embed(batch.source, signal);
+      try {
+        return await this.#writeAll(current);
+      } catch (error) {
+        if (!isEmbeddingChanged(error) || changes === MAX_EMBEDDING_CHANGES) throw error;
+        await this.#fetchEmbedding();
+      }
+    }
+  }
+
+  async #writeAll({ ready, embeddingId, failed }: EmbeddedBatch): Promise<Written> {
+    const refused = ready.length === 0 ? [] : await this.#upsert(ready, embeddingId);
+    const ordinals = new Set(refused.map(({ ordinal }) => ordinal));
+    const written = ready.filter(({ ordinal }) => !ordinals.has(ordinal));
+    const chunks = written.reduce((sum, { upsert }) => sum + (upsert.document?.texts.length ?? 0), 0);
+    return { imported: written.length, chunks, failed: [...failed, ...refused] };
+  }
+
+  /** Writes all, or by halves when the index refuses the request: so the bad document is found, and fails alone. */
+  async #upsert(ready: readonly ReadyDocument[], embeddingId: string): Promise<FailedDocument[]> {
+    try {
+      await this.#call(
+        ready.map(({ upsert }) => upsert),
+        embeddingId,
+      );
+      return [];
+    } catch (error) {
+      if (!(error instanceof ArrwError) || error.code !== "INVALID_ARGUMENT") throw error;
+      const [first] = ready;
+      if (ready.length === 1 && first) {
+        const documentId = first.upsert.document?.documentId ?? "";
+        return [{ ordinal: first.ordinal, documentId, reason: error.message }];
+      }
+      const middle = Math.ceil(ready.length / 2);
+      const left = await this.#upsert(ready.slice(0, middle), embeddingId);
+      return left.concat(await this.#upsert(ready.slice(middle), embeddingId));
+    }
+  }
+
+  async #call(documents: DocumentUpsert[], embeddingId: string): Promise<void> {
+    const { index, libraryId, jobId, lease, signal } = this.#options;
+    const request = { libraryId, fence: { jobId, lease }, embeddingId, documents };
+    const call = { timeoutMs: CALL_TIMEOUT_MS, signal: this.#calls.signal };
+    await whileUnavailable(() => unary(index, index.upsertDocuments, request, call), {
+      forMs: WRITE_FOR_MS,
+      signal,
+    });
+  }
+
+  async #fetchEmbedding(): Promise<void> {
+    const { index, libraryId, embedder, signal } = this.#options;
+    const call = { timeoutMs: CALL_TIMEOUT_MS, signal };
+    const { library, embeddingId } = await whileUnavailable(
+      () => unary(index, index.getLibrary, { libraryId }, call),
+      { forMs: WRITE_FOR_MS, signal },
+    );
+    if (library) embedder.use({ library, embeddingId });
+  }
+}
+
+function isEmbeddingChanged(error: unknown): boolean {
+  return error instanceof ArrwError && error.reason === "EMBEDDING_CHANGED";
+}

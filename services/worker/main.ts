@@ -1,0 +1,59 @@
+import { redacted } from "../../platform/config.ts";
+import { createProvider } from "../../platform/embedding/create-provider.ts";
+import { connect } from "../../platform/grpc/client.ts";
+import { part, runProcess } from "../../platform/lifecycle.ts";
+import { createLog } from "../../platform/log.ts";
+import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
+import { Nats } from "../../platform/nats/connection.ts";
+import { JetStreamObjects } from "../../platform/nats/objects.ts";
+import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
+import { loadWorkerConfig } from "./config.ts";
+import { BatchImport } from "./handlers/batch-import.ts";
+import { echo } from "./handlers/echo.ts";
+import { HandlerRegistry } from "./registry.ts";
+import { Worker } from "./worker.ts";
+
+const config = loadWorkerConfig(process.env);
+const log = createLog("worker", config.ARRW_LOG_LEVEL);
+log.info({ settings: redacted(config) }, "worker starts");
+
+const registry = createRegistry("worker");
+const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-worker", log, registry });
+const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS);
+const handlers = new HandlerRegistry().add(echo).add(
+  new BatchImport({
+    index,
+    objects: new JetStreamObjects(nats),
+    createProvider,
+    batchChunks: config.ARRW_IMPORT_BATCH_CHUNKS,
+  }),
+);
+const worker = new Worker({
+  natsUrl: config.ARRW_NATS_URL,
+  logLevel: config.ARRW_LOG_LEVEL,
+  slots: config.ARRW_WORKER_SLOTS,
+  drainTimeoutMs: config.ARRW_DRAIN_TIMEOUT_MS,
+  cancelGraceMs: config.ARRW_CANCEL_GRACE_MS,
+  nats,
+  index,
+  handlers,
+  log,
+  registry,
+  onDied: (error) => {
+    log.fatal({ err: error }, "the heartbeat thread died");
+    process.exit(1);
+  },
+});
+const probes = new ProbeListener({
+  host: config.ARRW_HOST,
+  port: config.ARRW_WORKER_HTTP_PORT,
+  registry,
+  checks: { nats: () => nats.unready(), scheduler: () => worker.unready() },
+});
+const indexChannel = part(
+  "index channel",
+  async () => undefined,
+  async () => index.close(),
+);
+
+await runProcess([probes, indexChannel, nats, worker], log);

@@ -1,0 +1,70 @@
+import { connect } from "../../../platform/grpc/client.ts";
+import { silentLog } from "../../../platform/log.ts";
+import { createRegistry } from "../../../platform/metrics.ts";
+import { Nats } from "../../../platform/nats/connection.ts";
+import { IndexServiceClient } from "../../../proto/gen/arrwdb/index/v1/index.ts";
+import { echo } from "../../../services/worker/handlers/echo.ts";
+import { HandlerRegistry } from "../../../services/worker/registry.ts";
+import { Worker, type WorkerOptions } from "../../../services/worker/worker.ts";
+import { startTestNats, type TestNats } from "../../support/nats.ts";
+import type { Cleanup } from "../../support/temp.ts";
+import { FakeScheduler } from "./fake-scheduler.ts";
+
+export interface Harness {
+  readonly server: TestNats;
+  readonly scheduler: FakeScheduler;
+  readonly worker: Worker;
+  readonly workerNats: Nats;
+}
+
+export type HarnessOptions = Partial<WorkerOptions> & {
+  readonly indexAddress?: string;
+  /** Adds handlers that need the worker's connection. */
+  readonly register?: (handlers: HandlerRegistry, nats: Nats, index: IndexServiceClient) => void;
+};
+
+/** A nats-server, a scheduler of the test's making and a real worker with an echo handler. */
+export async function startHarness(t: Cleanup, options: HarnessOptions = {}): Promise<Harness> {
+  const server = await startTestNats(t);
+  const scheduler = await FakeScheduler.start(t, server.url);
+  const { worker, nats } = await startWorker(t, server.url, options);
+  await scheduler.workerId();
+  return { server, scheduler, worker, workerNats: nats };
+}
+
+/** A worker in this process. Hooks that run after the test stop it before its server. */
+export async function startWorker(
+  t: Cleanup,
+  url: string,
+  options: HarnessOptions = {},
+): Promise<{ worker: Worker; nats: Nats }> {
+  const { indexAddress, register, ...rest } = options;
+  const nats = new Nats({ url, name: "worker", log: silentLog() });
+  const index = connect(IndexServiceClient, indexAddress ?? "127.0.0.1:1");
+  await nats.start();
+  const handlers = new HandlerRegistry().add(echo);
+  register?.(handlers, nats, index);
+  const worker = new Worker({
+    natsUrl: url,
+    logLevel: "silent",
+    slots: 4,
+    drainTimeoutMs: 100,
+    cancelGraceMs: 500,
+    nats,
+    index,
+    handlers,
+    log: silentLog(),
+    registry: createRegistry("worker"),
+    onDied: (error) => {
+      throw error;
+    },
+    ...rest,
+  });
+  t.after(async () => {
+    await worker.stop();
+    await nats.stop();
+    index.close();
+  });
+  await worker.start();
+  return { worker, nats };
+}
