@@ -71,7 +71,6 @@ export class System {
   #natsUrl = "";
   #dataDir = "";
   #lock: PidLock | undefined;
-
   /** @throws ConfigError naming every setting that is wrong */
   constructor(options: SystemOptions = {}) {
     this.#options = options;
@@ -286,7 +285,7 @@ export class System {
   }
 }
 
-/** A system whose processes are all ready. */
+/** @returns a system whose processes are all ready; @throws what `start` throws */
 export async function startSystem(options: SystemOptions = {}): Promise<System> {
   const system = new System(options);
   await system.start();
