@@ -11,6 +11,9 @@ export interface LogEntry {
   readonly stack: string | undefined;
 }
 
+/** Levels from the least severe. */
+export const SEVERITY = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
+
 const RESET = "\u001b[0m";
 const DIM = "\u001b[2m";
 const LEVEL_COLOURS: Readonly<Record<string, string>> = {

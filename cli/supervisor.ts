@@ -9,7 +9,7 @@ import { findNatsServer } from "../platform/nats/launcher.ts";
 import type { PidLock } from "../platform/pid-lock.ts";
 import { describeExit, launchChild } from "./child.ts";
 import { takeDataDir } from "./data-dir.ts";
-import { type LogEntry, parseNatsLine, parseServiceLine, renderEntry } from "./log-lines.ts";
+import { type LogEntry, parseNatsLine, parseServiceLine, renderEntry, SEVERITY } from "./log-lines.ts";
 import { checkNats, launchNats } from "./nats.ts";
 import { settlePorts, type WantedPort, withFreePorts } from "./ports.ts";
 import { type PortSetting, SERVICES, type ServiceSpec } from "./services.ts";
@@ -50,7 +50,6 @@ const READY_TIMEOUT_MS = 60_000;
 const NATS_STOP_TIMEOUT_MS = 15_000;
 const STOP_MARGIN_MS = 5_000;
 const KEPT_LINES = 2_000;
-const SEVERITY = ["trace", "debug", "info", "warn", "error", "fatal", "silent"];
 const ALL_SETTINGS = Object.keys(SETTINGS) as SettingName[];
 
 /**
