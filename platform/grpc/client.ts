@@ -4,6 +4,7 @@ import {
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
+  connectivityState,
   credentials,
   type Metadata,
   Metadata as MetadataClass,
@@ -78,6 +79,26 @@ export function unary<Q, R>(
   });
 }
 
+const asIs = (bytes: Buffer): Buffer => bytes;
+
+/**
+ * One unary call that neither encodes nor decodes: `unaryBytes(scheduler, SchedulerServiceService.getJob.path, ...)`.
+ * A service that hands a message on pays for no codec.
+ * @throws ArrwError with the server's code, reason and details
+ */
+export function unaryBytes(
+  client: Client,
+  path: string,
+  request: Buffer,
+  call: OutgoingCall,
+): Promise<Buffer> {
+  const method: UnaryMethod<Buffer, Buffer> = (message, metadata, options, callback) =>
+    client.makeUnaryRequest(path, asIs, asIs, message, metadata, options, (error, response) =>
+      callback(error, response ?? Buffer.alloc(0)),
+    );
+  return unary(client, method, request, call);
+}
+
 type StreamMethod<Q, R> = (
   request: Q,
   metadata: Metadata,
@@ -110,6 +131,12 @@ export async function* serverStream<Q, R>(
 
 function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "details" in error;
+}
+
+/** Why the channel is not connected now, undefined = it is; starts connecting if it was idle. */
+export function channelUnready(client: Client): string | undefined {
+  const state = client.getChannel().getConnectivityState(true);
+  return state === connectivityState.READY ? undefined : "not connected";
 }
 
 /** Resolves when the channel is connected. @throws UNAVAILABLE after `timeoutMs` */

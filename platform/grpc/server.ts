@@ -4,6 +4,8 @@ import {
   Server,
   ServerCredentials,
   type ServerDuplexStream,
+  ServerInterceptingCall,
+  type ServerInterceptor,
   type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
@@ -133,6 +135,7 @@ function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): Ope
       },
     },
     close: (error) => {
+      (call as ServerUnaryCall<unknown, unknown>).off("cancelled", onCancelled);
       runtime.stopping.removeEventListener("abort", onStopping);
       runtime.observe(method.path, error?.code ?? "OK", (performance.now() - startedAt) / 1000);
       if (error?.code === "INTERNAL")
@@ -172,7 +175,8 @@ function bindServerStream(
     const run = async (): Promise<void> => {
       for await (const message of handler(call.request, context)) {
         if (context.signal.aborted) throw context.signal.reason;
-        if (!call.write(message)) await Promise.race([onceEvent(call, "drain"), aborted(context.signal)]);
+        if (!call.write(message))
+          await onceEvent(call, "drain", { signal: context.signal }).catch(() => undefined);
       }
       if (context.signal.aborted) throw context.signal.reason;
     };
@@ -222,13 +226,6 @@ async function invoke<T>(run: () => Promise<T>): Promise<T> {
   return run();
 }
 
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
-}
-
 export interface GrpcServerOptions {
   readonly host: string;
   /** 0 = a free one; see `port` after the start. */
@@ -238,11 +235,37 @@ export interface GrpcServerOptions {
   readonly registry: Registry;
   /** Largest message taken; RESOURCE_EXHAUSTED above. */
   readonly maxReceiveBytes: number;
+  /** What the client of a larger one may do instead. */
+  readonly tooLargeHint?: string;
   /** For calls whose client set no deadline. */
   readonly defaultTimeoutMs: number;
 }
 
 const DRAIN_MS = 2_000;
+
+/**
+ * grpc-js answers some mistakes of clients by itself, with INTERNAL or a text that helps nobody. It does so past all
+ * interceptors, on the innermost call: hence the replaced method. Bytes above the limit are never gathered.
+ */
+function nameClientMistakes(options: GrpcServerOptions): ServerInterceptor {
+  const { maxReceiveBytes, tooLargeHint } = options;
+  const tooLarge = new ArrwError(
+    "RESOURCE_EXHAUSTED",
+    `the message is larger than ${maxReceiveBytes} bytes${tooLargeHint ? `: ${tooLargeHint}` : ""}`,
+    { reason: "MESSAGE_TOO_LARGE", metadata: { max_bytes: String(maxReceiveBytes) } },
+  );
+  return (_method, call) => {
+    const send = call.sendStatus.bind(call);
+    call.sendStatus = (status) => {
+      const text = status.metadata ? "" : status.details;
+      if (/^Received message (larger than max|that decompresses)/.test(text)) send(toStatus(tooLarge));
+      else if (/^(Error deserializing request|Failed to decompress|Invalid grpc-timeout)/.test(text)) {
+        send(toStatus(new ArrwError("INVALID_ARGUMENT", `the message can't be read: ${text}`)));
+      } else send(status);
+    };
+    return new ServerInterceptingCall(call);
+  };
+}
 
 export class GrpcServer implements Part {
   readonly name = "grpc server";
@@ -261,6 +284,7 @@ export class GrpcServer implements Part {
       "grpc.keepalive_time_ms": 20_000,
       "grpc.keepalive_timeout_ms": 10_000,
       "grpc.keepalive_permit_without_calls": 1,
+      interceptors: [nameClientMistakes(options)],
     });
     const latency = new Histogram({
       name: "arrw_grpc_server_seconds",

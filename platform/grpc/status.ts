@@ -13,6 +13,9 @@ import { ArrwError, ErrorCode, type Violation } from "../errors.ts";
 
 const DETAILS_KEY = "grpc-status-details-bin";
 const DOMAIN = "arrwdb";
+const MAX_MESSAGE_LENGTH = 2_000;
+const MAX_DETAILS_BYTES = 4_096;
+const MAX_VIOLATIONS = 100;
 const CODE_NAMES = new Map(
   Object.entries(ErrorCode).map(([name, code]) => [code as number, name as ErrorCode]),
 );
@@ -37,9 +40,6 @@ export function toStatus(error: ArrwError): Pick<StatusObject, "code" | "details
       ErrorInfo.fromPartial({ reason: error.reason, domain: DOMAIN, metadata: error.metadata }),
     ),
   ];
-  if (error.violations.length > 0) {
-    details.push(pack(BadRequest, BadRequest.fromPartial({ fieldViolations: [...error.violations] })));
-  }
   if (error.resource) {
     const { type, name } = error.resource;
     details.push(pack(ResourceInfo, ResourceInfo.fromPartial({ resourceType: type, resourceName: name })));
@@ -49,20 +49,41 @@ export function toStatus(error: ArrwError): Pick<StatusObject, "code" | "details
     const nanos = Math.round((error.retryAfterMs % 1000) * 1e6);
     details.push(pack(RetryInfo, RetryInfo.fromPartial({ retryDelay: { seconds, nanos } })));
   }
-  // A trailer above the peer's header limit breaks the call, so long texts are cut and details dropped first.
-  const message = error.message.slice(0, 2_000);
+  const message = headerSafe(error.message);
   const code = ErrorCode[error.code];
-  const bytes = Status.encode(Status.fromPartial({ code, message, details })).finish();
   const metadata = new Metadata();
-  if (bytes.length <= 4_096) metadata.set(DETAILS_KEY, Buffer.from(bytes));
-  else
-    metadata.set(
-      DETAILS_KEY,
-      Buffer.from(
-        Status.encode(Status.fromPartial({ code, message, details: details.slice(0, 1) })).finish(),
-      ),
-    );
+  metadata.set(DETAILS_KEY, fittingStatus(code, message, details, error.violations));
   return { code: code as status, details: message, metadata };
+}
+
+/** A trailer above the peer's header limit breaks the call: violations that don't fit are left out, then details. */
+function fittingStatus(
+  code: number,
+  message: string,
+  details: readonly Any[],
+  violations: readonly Violation[],
+): Buffer {
+  for (let kept = Math.min(violations.length, MAX_VIOLATIONS); ; kept >>= 1) {
+    const all = kept > 0 ? [...details, badRequest(violations.slice(0, kept))] : details;
+    const bytes = Status.encode(Status.fromPartial({ code, message, details: [...all] })).finish();
+    if (bytes.length <= MAX_DETAILS_BYTES) return Buffer.from(bytes);
+    if (kept > 0) continue;
+    const least = Status.fromPartial({ code, message, details: details.slice(0, 1) });
+    return Buffer.from(Status.encode(least).finish());
+  }
+}
+
+function badRequest(violations: readonly Violation[]): Any {
+  const fieldViolations = violations.map(({ field, description }) => ({ field, description }));
+  return pack(BadRequest, BadRequest.fromPartial({ fieldViolations }));
+}
+
+/** The text as `grpc-message` can carry it: no half characters, bounded as it is on the wire, percent-encoded. */
+function headerSafe(text: string): string {
+  for (let length = MAX_MESSAGE_LENGTH; ; length = Math.floor(length / 2)) {
+    const cut = text.slice(0, length).replace(/\p{Surrogate}/gu, "\ufffd");
+    if (encodeURI(cut).length <= MAX_MESSAGE_LENGTH) return cut;
+  }
 }
 
 /** What a grpc-js client got, as an ArrwError with its details. */

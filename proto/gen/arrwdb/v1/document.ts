@@ -61,8 +61,8 @@ export interface EmbeddingConfig {
    * Who embeds. "" = hashing.
    *  * hashing: on the spot, without network; signed feature hashing of words and character n-grams. It finds texts
    *    that share words and spellings, not meanings.
-   *  * openai: any service with OpenAI's /v1/embeddings (OpenAI, Ollama, vLLM, TEI).
-   *  * cohere: Cohere's embed API.
+   *  * openai: any service with OpenAI's /v1/embeddings (OpenAI, Ollama, vLLM, TEI); not in this version.
+   *  * cohere: Cohere's embed API; not in this version.
    *  * none: nobody; documents and queries carry vectors.
    */
   provider: string;

@@ -1,0 +1,63 @@
+import { GrpcServer } from "../../platform/grpc/server.ts";
+import { type Part, part } from "../../platform/lifecycle.ts";
+import type { Logger } from "../../platform/log.ts";
+import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
+import { Nats } from "../../platform/nats/connection.ts";
+import { JetStreamObjects } from "../../platform/nats/objects.ts";
+import { ensureStreams } from "../../platform/nats/streams.ts";
+import type { GatewayConfig } from "./config.ts";
+import { IndexClient } from "./index-client.ts";
+import { jobService } from "./jobs-rpc.ts";
+import { libraryService } from "./libraries-rpc.ts";
+import { SchedulerClient } from "./scheduler-client.ts";
+import { Spool } from "./spool.ts";
+import { Watches } from "./watches.ts";
+
+const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
+
+export interface Gateway {
+  /** In the order in which they start. */
+  readonly parts: readonly Part[];
+  readonly server: GrpcServer;
+}
+
+/** The gateway's parts, wired. */
+export function createGateway(config: GatewayConfig, log: Logger): Gateway {
+  const registry = createRegistry("gateway");
+  const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-gateway", log, registry });
+  const scheduler = new SchedulerClient(config.ARRW_SCHEDULER_ADDRESS);
+  const index = new IndexClient(config.ARRW_INDEX_ADDRESS);
+  const spool = new Spool(new JetStreamObjects(nats), log);
+  const watches = new Watches({ nats, scheduler, log, registry });
+  const streams = part(
+    "streams",
+    () =>
+      ensureStreams(nats, {
+        journalMaxBytes: config.ARRW_JOURNAL_MAX_BYTES,
+        objectsMaxBytes: config.ARRW_OBJECTS_MAX_BYTES,
+        replicas: config.ARRW_NATS_REPLICAS,
+      }),
+    async () => undefined,
+  );
+  const server = new GrpcServer({
+    host: config.ARRW_HOST,
+    port: config.ARRW_GATEWAY_GRPC_PORT,
+    services: [jobService({ scheduler, index, spool, watches }), libraryService(index)],
+    log,
+    registry,
+    maxReceiveBytes: MAX_MESSAGE_BYTES,
+    tooLargeHint: "stream documents with ImportDocuments, or split the request into several calls",
+    defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
+  });
+  const probes = new ProbeListener({
+    host: config.ARRW_HOST,
+    port: config.ARRW_GATEWAY_HTTP_PORT,
+    registry,
+    checks: {
+      nats: () => nats.unready(),
+      scheduler: () => scheduler.unready(),
+      index: () => index.unready(),
+    },
+  });
+  return { parts: [probes, scheduler, index, nats, streams, watches, server], server };
+}

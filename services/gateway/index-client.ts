@@ -1,0 +1,95 @@
+import { LRUCache } from "lru-cache";
+import { ArrwError, notFound } from "../../platform/errors.ts";
+import { channelUnready, connect, type OutgoingCall, unary, unaryBytes } from "../../platform/grpc/client.ts";
+import type { Part } from "../../platform/lifecycle.ts";
+import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
+import type { Library } from "../../proto/gen/arrwdb/v1/libraries.ts";
+import { isName } from "./domain/validation/ids.ts";
+import { repeatWhileUnavailable } from "./repeat.ts";
+
+/** Calls to the index service, and what libraries are made of, remembered for a moment. */
+
+export interface KnownLibrary {
+  readonly library: Library;
+  readonly embeddingId: string;
+}
+
+export interface IndexCall {
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+}
+
+const REMEMBERED_MS = 2_000;
+const REMEMBERED_LIBRARIES = 1_000;
+const ASK_TIMEOUT_MS = 5_000;
+
+export class IndexClient implements Part {
+  readonly name = "index client";
+  readonly #address: string;
+  readonly #known = new LRUCache<string, KnownLibrary>({ max: REMEMBERED_LIBRARIES, ttl: REMEMBERED_MS });
+  readonly #asked = new Map<string, Promise<KnownLibrary>>();
+  #client: IndexServiceClient | undefined;
+
+  constructor(address: string) {
+    this.#address = address;
+  }
+
+  async start(): Promise<void> {
+    this.#client = connect(IndexServiceClient, this.#address);
+    channelUnready(this.#client);
+  }
+
+  async stop(): Promise<void> {
+    this.#client?.close();
+    this.#client = undefined;
+  }
+
+  unready(): string | undefined {
+    return this.#client ? channelUnready(this.#client) : "not started";
+  }
+
+  get stub(): IndexServiceClient {
+    if (!this.#client) throw new ArrwError("UNAVAILABLE", "the gateway is stopping");
+    return this.#client;
+  }
+
+  /** `method` is one of IndexServiceService. @throws ArrwError */
+  call(method: { readonly path: string }, request: Buffer, call: OutgoingCall): Promise<Buffer> {
+    return unaryBytes(this.stub, method.path, request, call);
+  }
+
+  /**
+   * By id or unique name; as it was at most 2 s ago.
+   * @throws ArrwError NOT_FOUND, also for what can't be a library's id or name
+   */
+  async library(idOrName: string, call: IndexCall): Promise<KnownLibrary> {
+    if (!isName(idOrName)) throw notFound("library", idOrName);
+    return this.#known.get(idOrName) ?? repeatWhileUnavailable(() => this.#shared(idOrName), call);
+  }
+
+  /** Its next use asks again. */
+  forget(idOrName: string): void {
+    const known = this.#known.get(idOrName);
+    for (const key of [idOrName, known?.library.libraryId, known?.library.name]) {
+      if (key !== undefined) this.#known.delete(key);
+    }
+  }
+
+  /** Those who ask for the same library at the same time share one call. */
+  #shared(idOrName: string): Promise<KnownLibrary> {
+    const running = this.#asked.get(idOrName);
+    if (running) return running;
+    const asked = this.#ask(idOrName).finally(() => this.#asked.delete(idOrName));
+    this.#asked.set(idOrName, asked);
+    return asked;
+  }
+
+  async #ask(idOrName: string): Promise<KnownLibrary> {
+    const bounds = { timeoutMs: ASK_TIMEOUT_MS };
+    const reply = await unary(this.stub, this.stub.getLibrary, { libraryId: idOrName }, bounds);
+    if (!reply.library) throw new ArrwError("INTERNAL", "the index answered without a library");
+    const known = { library: reply.library, embeddingId: reply.embeddingId };
+    this.#known.set(idOrName, known);
+    return known;
+  }
+}

@@ -1,0 +1,200 @@
+import { ArrwError, invalidArgument, notFound, toArrwError } from "../../platform/errors.ts";
+import { type CallContext, type ImplementedService, implement } from "../../platform/grpc/server.ts";
+import {
+  CancelJobRequest as SchedulerCancelJob,
+  GetJobRequest as SchedulerGetJob,
+  ListJobsRequest as SchedulerListJobs,
+  GetQueueStatsResponse as SchedulerQueueStats,
+  SchedulerServiceService,
+} from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import type {
+  CancelJobRequest,
+  GetJobRequest,
+  GetQueueStatsResponse,
+  JobFilter,
+  ListJobsRequest,
+  WatchJobRequest,
+} from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { DocumentImport } from "./document-import.ts";
+import { isJobId, isName } from "./domain/validation/ids.ts";
+import { checkCancelJob, checkListJobs, checkWatchJob } from "./domain/validation/lists.ts";
+import { pageSizeOf } from "./domain/validation/paging.ts";
+import type { IndexClient } from "./index-client.ts";
+import { type ReceivedSubmit, ReceivingJobService } from "./received.ts";
+import type { SchedulerClient } from "./scheduler-client.ts";
+import type { Spool } from "./spool.ts";
+import { mergedResults, onlyJob, type Submission, Submissions } from "./submissions.ts";
+import { notAvailable } from "./unavailable-rpcs.ts";
+import type { Watches } from "./watches.ts";
+
+const MAX_REQUESTS = 10_000;
+
+export interface JobsRpcOptions {
+  readonly scheduler: SchedulerClient;
+  readonly index: IndexClient;
+  readonly spool: Spool;
+  readonly watches: Watches;
+}
+
+/** arrwdb.v1.JobService. */
+export function jobService(options: JobsRpcOptions): ImplementedService {
+  const { scheduler, index, spool, watches } = options;
+  const submissions = new Submissions(scheduler, index, spool);
+  const imports = new DocumentImport(submissions, spool);
+  return implement(ReceivingJobService, {
+    submitJob: (received, context) => submitJob(submissions, received, context),
+    submitJobs: (received, context) => submitJobs(submissions, received, context),
+    importDocuments: (messages, context) => imports.run(messages, context),
+    getJob: (request, context) => getJob(scheduler, request, context),
+    listJobs: (request, context) => listJobs(options, request, context),
+    cancelJob: (request, context) => cancelJob(scheduler, request, context),
+    watchJob: (request, context) => watchJob(watches, request, context),
+    getQueueStats: (_request, context) => getQueueStats(scheduler, context),
+    watchJobs: () => {
+      throw notAvailable("WatchJobs");
+    },
+    retryJob: () => {
+      throw notAvailable("RetryJob");
+    },
+    deleteJob: () => {
+      throw notAvailable("DeleteJob");
+    },
+    getJobLogs: () => {
+      throw notAvailable("GetJobLogs");
+    },
+    listJobItems: () => {
+      throw notAvailable("ListJobItems");
+    },
+    downloadExport: () => {
+      throw notAvailable("DownloadExport");
+    },
+  });
+}
+
+async function submitJob(
+  submissions: Submissions,
+  received: ReceivedSubmit,
+  context: CallContext,
+): Promise<Buffer> {
+  const libraries = await submissions.libraries([received.request], context);
+  const library = libraries.get(received.request.libraryId);
+  const submission = await submissions.prepare(received, library, context);
+  return onlyJob(await submissions.submit([submission], context));
+}
+
+async function submitJobs(
+  submissions: Submissions,
+  received: readonly ReceivedSubmit[],
+  context: CallContext,
+): Promise<Buffer> {
+  if (received.length < 1 || received.length > MAX_REQUESTS) {
+    throw invalidArgument([{ field: "requests", description: `1..10,000; got ${received.length}` }]);
+  }
+  const libraries = await submissions.libraries(
+    received.map(({ request }) => request),
+    context,
+  );
+  const outcomes: (Submission | ArrwError)[] = [];
+  for (const each of received) {
+    const library = libraries.get(each.request.libraryId);
+    const spools = each.request.spec?.spec?.$case === "batchImport";
+    try {
+      const prepared = submissions.prepare(each, library, context);
+      outcomes.push(prepared instanceof Promise ? await prepared : prepared);
+    } catch (error) {
+      const known = toArrwError(error);
+      if (known.code === "INTERNAL" || (spools && context.signal.aborted)) {
+        submissions.discard(outcomes.filter(isSubmission));
+        throw error;
+      }
+      outcomes.push(known);
+    }
+  }
+  const good = outcomes.filter(isSubmission);
+  const reply = good.length > 0 ? await submissions.submit(good, context) : new Uint8Array();
+  return good.length === outcomes.length ? asBuffer(reply) : mergedResults(outcomes, reply);
+}
+
+function isSubmission(outcome: Submission | ArrwError): outcome is Submission {
+  return !(outcome instanceof ArrwError);
+}
+
+async function getJob(
+  scheduler: SchedulerClient,
+  { jobId }: GetJobRequest,
+  context: CallContext,
+): Promise<Buffer> {
+  if (!isJobId(jobId)) throw notFound("job", jobId);
+  const request = asBuffer(SchedulerGetJob.encode({ jobId }).finish());
+  return scheduler.call(SchedulerServiceService.getJob, request, context);
+}
+
+async function listJobs(
+  { scheduler, index }: JobsRpcOptions,
+  request: ListJobsRequest,
+  context: CallContext,
+): Promise<Buffer> {
+  const violations = checkListJobs(request);
+  if (violations.length > 0) throw invalidArgument(violations);
+  const page = {
+    filter: await withLibraryId(index, request.filter, context),
+    pageSize: pageSizeOf(request.pageSize),
+    pageToken: request.pageToken,
+  };
+  const bytes = asBuffer(SchedulerListJobs.encode(page).finish());
+  return scheduler.call(SchedulerServiceService.listJobs, bytes, context);
+}
+
+/** A library's name becomes its id; an id stays, also when the library is gone: its jobs are still there. */
+async function withLibraryId(
+  index: IndexClient,
+  filter: JobFilter | undefined,
+  context: CallContext,
+): Promise<JobFilter | undefined> {
+  if (!filter || !isName(filter.libraryId)) return filter;
+  try {
+    const { library } = await index.library(filter.libraryId, context);
+    return { ...filter, libraryId: library.libraryId };
+  } catch (error) {
+    if (toArrwError(error).code === "NOT_FOUND") return filter;
+    throw error;
+  }
+}
+
+async function cancelJob(
+  scheduler: SchedulerClient,
+  request: CancelJobRequest,
+  context: CallContext,
+): Promise<Buffer> {
+  const { jobId, reason } = request;
+  const violations = checkCancelJob(request);
+  if (violations.length > 0) throw invalidArgument(violations);
+  if (!isJobId(jobId)) throw notFound("job", jobId);
+  const bytes = asBuffer(SchedulerCancelJob.encode({ jobId, reason }).finish());
+  return scheduler.call(SchedulerServiceService.cancelJob, bytes, context);
+}
+
+async function* watchJob(
+  watches: Watches,
+  request: WatchJobRequest,
+  context: CallContext,
+): AsyncGenerator<Buffer> {
+  const violations = checkWatchJob(request);
+  if (violations.length > 0) throw invalidArgument(violations);
+  if (!isJobId(request.jobId)) throw notFound("job", request.jobId);
+  yield* watches.watch(request, context);
+}
+
+async function getQueueStats(
+  scheduler: SchedulerClient,
+  context: CallContext,
+): Promise<GetQueueStatsResponse> {
+  const reply = await scheduler.call(SchedulerServiceService.getQueueStats, Buffer.alloc(0), context);
+  const { stats } = SchedulerQueueStats.decode(reply);
+  if (!stats) throw new ArrwError("INTERNAL", "the scheduler answered without counts");
+  return stats;
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,75 @@
+import { LRUCache } from "lru-cache";
+import { createProvider } from "../../platform/embedding/create-provider.ts";
+import type { EmbeddingProvider } from "../../platform/embedding/provider.ts";
+import { ArrwError, invalidArgument, toArrwError } from "../../platform/errors.ts";
+import type { CallContext } from "../../platform/grpc/server.ts";
+import { SearchRequest as IndexSearch, IndexServiceService } from "../../proto/gen/arrwdb/index/v1/index.ts";
+import type { SearchRequest } from "../../proto/gen/arrwdb/v1/libraries.ts";
+import { checkSearch } from "./domain/validation/library.ts";
+import { packedVector } from "./domain/validation/vector.ts";
+import type { IndexClient, KnownLibrary } from "./index-client.ts";
+
+/** Searches: a text becomes a vector here, with the library's provider. */
+
+const REMEMBERED_PROVIDERS = 100;
+
+export class Search {
+  readonly #index: IndexClient;
+  readonly #providers = new LRUCache<string, EmbeddingProvider>({ max: REMEMBERED_PROVIDERS });
+
+  constructor(index: IndexClient) {
+    this.#index = index;
+  }
+
+  /** Encoded SearchResponse. @throws ArrwError */
+  async run(request: SearchRequest, context: CallContext): Promise<Buffer> {
+    try {
+      return await this.#once(request, context);
+    } catch (error) {
+      // What is remembered of the library may be from before it was embedded anew, or deleted and made again.
+      if (!outdated(error)) throw error;
+      this.#index.forget(request.libraryId);
+      return this.#once(request, context);
+    }
+  }
+
+  async #once(request: SearchRequest, context: CallContext): Promise<Buffer> {
+    const known = await this.#index.library(request.libraryId, context).catch(toArrwError);
+    const embedding = known instanceof ArrwError ? undefined : known.library.embedding;
+    const violations = checkSearch(request, embedding);
+    if (violations.length > 0) throw invalidArgument(violations);
+    if (known instanceof ArrwError) throw known;
+    const { k, efSearch, filter, includeText, exact } = request;
+    const bytes = IndexSearch.encode({
+      libraryId: known.library.libraryId,
+      embeddingId: known.embeddingId,
+      vector: await this.#vector(request, known, context),
+      k,
+      efSearch,
+      filter,
+      includeText,
+      exact,
+    }).finish();
+    // SearchResponse is the same on both sides.
+    return this.#index.call(IndexServiceService.search, Buffer.from(bytes), context);
+  }
+
+  async #vector(request: SearchRequest, known: KnownLibrary, context: CallContext): Promise<Buffer> {
+    const { query } = request;
+    if (query?.$case === "vector") return packedVector(query.value);
+    const { embedding } = known.library;
+    if (!embedding) throw new ArrwError("INTERNAL", "the index answered without the library's embedding");
+    let provider = this.#providers.get(known.embeddingId);
+    if (!provider) {
+      provider = createProvider(embedding);
+      this.#providers.set(known.embeddingId, provider);
+    }
+    const vector = await provider.embed([query?.value ?? ""], context.signal);
+    return Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength);
+  }
+}
+
+function outdated(error: unknown): boolean {
+  const { code, reason } = toArrwError(error);
+  return reason === "EMBEDDING_CHANGED" || (code === "NOT_FOUND" && reason === "LIBRARY_NOT_FOUND");
+}

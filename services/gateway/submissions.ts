@@ -1,0 +1,234 @@
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { v7 as uuidv7 } from "uuid";
+import { ArrwError, ErrorCode, invalidArgument, toArrwError } from "../../platform/errors.ts";
+import { SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import { SubmitError, SubmitJobRequest, SubmitJobsResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { canonicalDocument, canonicalRequest, withoutDocuments } from "./domain/digest.ts";
+import { jobTypeOf } from "./domain/job-types.ts";
+import { checkSubmit, MAX_REQUEST_BYTES } from "./domain/validation/submit.ts";
+import type { IndexClient, KnownLibrary } from "./index-client.ts";
+import { documentBytes, type ReceivedSubmit } from "./received.ts";
+import type { SchedulerClient } from "./scheduler-client.ts";
+import { RequestDigest, type Spool, type Spooled } from "./spool.ts";
+import { fieldBytes, lastFieldBytes, leadingString } from "./wire.ts";
+
+/** From what a client sent to what the scheduler gets, and back to an outcome for each. */
+
+export interface CallBounds {
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** What the scheduler gets for one job. */
+export interface Submission {
+  readonly jobId: string;
+  readonly request: Uint8Array;
+  readonly type: string;
+  readonly digest: Uint8Array | undefined;
+  readonly payload: Spooled;
+}
+
+type Library = KnownLibrary | ArrwError | undefined;
+
+const NO_PAYLOAD: Spooled = { objectId: "", items: 0, bytes: 0 };
+const LIBRARIES_AT_A_TIME = 16;
+const MAX_VIOLATIONS_IN_REPLY = 20_000;
+const MAX_ERROR_CHARACTERS = 500;
+const RESULT = { job: 1, error: 2 } as const;
+
+export class Submissions {
+  readonly #scheduler: SchedulerClient;
+  readonly #index: IndexClient;
+  readonly #spool: Spool;
+
+  constructor(scheduler: SchedulerClient, index: IndexClient, spool: Spool) {
+    this.#scheduler = scheduler;
+    this.#index = index;
+    this.#spool = spool;
+  }
+
+  /** The libraries that the requests name, each asked for once; an error where there is none. */
+  async libraries(
+    requests: readonly SubmitJobRequest[],
+    bounds: CallBounds,
+  ): Promise<ReadonlyMap<string, KnownLibrary | ArrwError>> {
+    const found = new Map<string, KnownLibrary | ArrwError>();
+    const named = new Set<string>();
+    for (const { libraryId } of requests) if (libraryId !== "") named.add(libraryId);
+    const names = [...named];
+    const work = async (): Promise<void> => {
+      for (let name = names.pop(); name !== undefined; name = names.pop()) {
+        const library = await this.#index.library(name, bounds).catch(toArrwError);
+        found.set(name, library);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(names.length, LIBRARIES_AT_A_TIME) }, work));
+    return found;
+  }
+
+  /** Checks one unary request and spools its documents; at once if it has none. @throws ArrwError */
+  prepare(received: ReceivedSubmit, library: Library, bounds: CallBounds): Submission | Promise<Submission> {
+    const { request: asked } = received;
+    const type = checked(asked, library, false);
+    const jobId = uuidv7();
+    const request = handedOn(received, library);
+    const digest = asked.requestId === "" ? undefined : digestOf(asked).finish();
+    if (asked.spec?.spec?.$case !== "batchImport") {
+      return { jobId, request, type, digest, payload: NO_PAYLOAD };
+    }
+    return this.#spool
+      .put(jobId, documentBytes(received), bounds.signal)
+      .then((payload) => ({ jobId, request, type, digest, payload }));
+  }
+
+  /** Checks the header of a stream; what it lacks comes with `spooled`. @throws ArrwError */
+  prepareStream(
+    header: ReceivedSubmit,
+    library: Library,
+  ): {
+    readonly jobId: string;
+    readonly digest: RequestDigest | undefined;
+    spooled(payload: Spooled): Submission;
+  } {
+    const { request } = header;
+    const type = checked(request, library, true);
+    const jobId = uuidv7();
+    const spec = request.spec ?? {
+      spec: { $case: "batchImport", value: { documents: [], chunkSize: 0 } },
+    };
+    const kept = handedOn(header, library, spec);
+    const digest = request.requestId === "" ? undefined : digestOf(request);
+    return {
+      jobId,
+      digest,
+      spooled: (payload) => ({ jobId, request: kept, type, digest: digest?.finish(), payload }),
+    };
+  }
+
+  /** The scheduler's SubmitJobsResult for each, encoded, in order. @throws ArrwError when there is none for any */
+  async submit(submissions: readonly Submission[], bounds: CallBounds): Promise<Uint8Array> {
+    const request = encodeSubmissions(submissions);
+    try {
+      const reply = await this.#scheduler.call(SchedulerServiceService.submitJobs, request, bounds);
+      if (submissions.some(({ payload }) => payload.objectId !== "")) this.#removeUnused(submissions, reply);
+      return reply;
+    } catch (error) {
+      // Whether it was taken is unknown when the scheduler went away: then its payload may be needed.
+      const { code } = toArrwError(error);
+      const unknown = code === "UNAVAILABLE" || code === "DEADLINE_EXCEEDED" || code === "CANCELLED";
+      if (!unknown) this.discard(submissions);
+      throw error;
+    }
+  }
+
+  /** For submissions that never get to the scheduler. */
+  discard(submissions: readonly Submission[]): void {
+    for (const { payload } of submissions) this.#spool.remove(payload.objectId);
+  }
+
+  /** A repeated request_id has its job, with a payload of its own, already. */
+  #removeUnused(submissions: readonly Submission[], reply: Uint8Array): void {
+    const results = fieldBytes(reply, 1);
+    for (const [index, { jobId, payload }] of submissions.entries()) {
+      const job = lastFieldBytes(results[index] ?? new Uint8Array(), RESULT.job);
+      if (!job || leadingString(job, 1) !== jobId) this.#spool.remove(payload.objectId);
+    }
+  }
+}
+
+/** The job type's name. @throws ArrwError UNIMPLEMENTED, INVALID_ARGUMENT, or what keeps the library from being known */
+function checked(request: SubmitJobRequest, library: Library, streamed: boolean): string {
+  const type = streamed ? { name: "batch_import", available: true } : jobTypeOf(request.spec);
+  if (type && !type.available) {
+    throw new ArrwError("UNIMPLEMENTED", `jobs of type ${type.name} are not available in this version`);
+  }
+  const embedding = library instanceof ArrwError ? undefined : library?.library.embedding;
+  const violations = checkSubmit(request, { embedding, streamed });
+  if (violations.length > 0) throw invalidArgument(violations);
+  if (library instanceof ArrwError) throw library;
+  return type?.name ?? "";
+}
+
+/** The request as the scheduler keeps it: with the library's id, without documents; as it came if that is the same. */
+function handedOn(received: ReceivedSubmit, library: Library, spec?: SubmitJobRequest["spec"]): Uint8Array {
+  const { request } = received;
+  const libraryId = library && !(library instanceof ArrwError) ? library.library.libraryId : "";
+  const kept = spec ?? withoutDocuments(request.spec);
+  const same = libraryId === request.libraryId && kept === request.spec;
+  const bytes = same
+    ? received.bytes
+    : SubmitJobRequest.encode({ ...request, libraryId, spec: kept }).finish();
+  if (bytes.length > MAX_REQUEST_BYTES) {
+    const description = `at most 24,576 bytes without documents; got ${bytes.length}`;
+    throw invalidArgument([{ field: "spec", description }]);
+  }
+  return bytes;
+}
+
+function digestOf(request: SubmitJobRequest): RequestDigest {
+  const digest = new RequestDigest();
+  digest.add(canonicalRequest(request));
+  const spec = request.spec?.spec;
+  if (spec?.$case === "batchImport") {
+    for (const document of spec.value.documents) digest.add(canonicalDocument(document));
+  }
+  return digest;
+}
+
+function encodeSubmissions(submissions: readonly Submission[]): Buffer {
+  const writer = new BinaryWriter();
+  for (const { jobId, request, type, digest, payload } of submissions) {
+    writer.uint32(10).fork();
+    writer.uint32(10).string(jobId).uint32(18).bytes(request).uint32(26).string(type);
+    if (digest) writer.uint32(34).bytes(digest);
+    if (payload.objectId !== "") {
+      writer.uint32(42).string(payload.objectId);
+      writer.uint32(48).int64(payload.items).uint32(56).int64(payload.bytes);
+    }
+    writer.join();
+  }
+  const bytes = writer.finish();
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The only job of a reply, as SubmitJobResponse or ImportDocumentsResponse has it. @throws ArrwError its error */
+export function onlyJob(reply: Uint8Array): Buffer {
+  const [result] = fieldBytes(reply, 1);
+  if (!result) throw new ArrwError("INTERNAL", "the scheduler answered without a result");
+  const error = lastFieldBytes(result, RESULT.error);
+  if (error) throw asError(SubmitError.decode(error));
+  // SubmitJobsResult, SubmitJobResponse and ImportDocumentsResponse have their job in the same field.
+  return Buffer.from(result.buffer, result.byteOffset, result.byteLength);
+}
+
+const CODES = new Map(Object.entries(ErrorCode).map(([name, code]) => [code as number, name as ErrorCode]));
+
+function asError({ code, message, violations }: SubmitError): ArrwError {
+  const name = CODES.get(code) ?? "UNKNOWN";
+  const reason = name === "ALREADY_EXISTS" ? { reason: "REQUEST_ID_REUSED" } : {};
+  return new ArrwError(name, message, { violations, ...reason });
+}
+
+/** The results of all requests, in order: of the scheduler where there is no error. */
+export function mergedResults(outcomes: readonly (Submission | ArrwError)[], reply: Uint8Array): Buffer {
+  const results = fieldBytes(reply, 1);
+  const failed = outcomes.length - results.length;
+  const writer = new BinaryWriter();
+  let next = 0;
+  for (const outcome of outcomes) {
+    const bytes = outcome instanceof ArrwError ? encodeError(outcome, failed) : results[next++];
+    writer.uint32(10).bytes(bytes ?? new Uint8Array());
+  }
+  return Buffer.from(writer.finish());
+}
+
+/** The more requests failed, the less is said of each: the reply stays a few MB. */
+function encodeError({ code, message, violations }: ArrwError, failed: number): Uint8Array {
+  const shown = Math.max(1, Math.floor(MAX_VIOLATIONS_IN_REPLY / failed));
+  const value = {
+    code: ErrorCode[code],
+    message: message.slice(0, MAX_ERROR_CHARACTERS),
+    violations: violations.slice(0, shown),
+  };
+  return SubmitJobsResult.encode({ outcome: { $case: "error", value } }).finish();
+}

@@ -1,0 +1,255 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { toArrwError, unavailable } from "../../platform/errors.ts";
+import type { CallContext } from "../../platform/grpc/server.ts";
+import type { Part } from "../../platform/lifecycle.ts";
+import type { Logger } from "../../platform/log.ts";
+import { Counter, Gauge, type Registry } from "../../platform/metrics.ts";
+import type { BusMessage, BusSubscription, Nats } from "../../platform/nats/connection.ts";
+import { Stream, Subject } from "../../platform/nats/names.ts";
+import type { StreamMessage, Tail } from "../../platform/nats/tail.ts";
+import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import { SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import { GetJobRequest, type Job, type WatchJobRequest } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { JobProgressEvent } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import { isTerminal } from "./domain/progress.ts";
+import type { SchedulerClient } from "./scheduler-client.ts";
+import { Watcher, WatchTopic } from "./watch-topic.ts";
+import { fieldBytes, leadingString } from "./wire.ts";
+
+/**
+ * All WatchJob streams of the process. They share one reader of the journal and one subscription to progress, which
+ * are there while somebody watches; records of jobs that nobody watches are skipped undecoded.
+ */
+
+const LINGER_MS = 5_000;
+const READ_TIMEOUT_MS = 10_000;
+/**
+ * A record can be in the journal before the scheduler knows that it is: a job read at that moment is older than what
+ * the reader has passed already. The scheduler has at most 2 such batches; this many are looked at again.
+ */
+const BATCHES_BACK = 8;
+/** Time that the reader of the journal has to catch up before the scheduler's word counts more. */
+const CATCH_UP_MS = 2_000;
+const READS_AT_A_TIME = 8;
+const RECORD = { jobId: 1 } as const;
+const BATCH = { leaderAddress: 5, records: 6 } as const;
+
+export interface WatchesOptions {
+  readonly nats: Nats;
+  readonly scheduler: SchedulerClient;
+  readonly log: Logger;
+  readonly registry: Registry;
+}
+
+interface Listening {
+  readonly tail: Tail;
+  readonly progress: BusSubscription;
+}
+
+export class Watches implements Part {
+  readonly name = "watches";
+  readonly #options: WatchesOptions;
+  readonly #topics = new Map<string, WatchTopic>();
+  readonly #recent: Uint8Array[][] = [];
+  readonly #streams: Gauge;
+  readonly #coalesced: Counter;
+  #listening: Promise<Listening> | undefined;
+  #linger: NodeJS.Timeout | undefined;
+  #catchUp: NodeJS.Timeout | undefined;
+  #forgetReconnect: (() => void) | undefined;
+  #stopped = false;
+
+  constructor(options: WatchesOptions) {
+    this.#options = options;
+    const registers = [options.registry];
+    this.#streams = new Gauge({ name: "arrw_watch_streams", help: "WatchJob streams now", registers });
+    this.#coalesced = new Counter({
+      name: "arrw_watch_progress_coalesced_total",
+      help: "Progress reports that a newer one replaced before a watcher got them",
+      registers,
+    });
+  }
+
+  async start(): Promise<void> {
+    this.#forgetReconnect = this.#options.nats.onReconnect(() => this.#expectGap());
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#forgetReconnect?.();
+    clearTimeout(this.#linger);
+    clearTimeout(this.#catchUp);
+    for (const { watchers } of this.#topics.values()) {
+      for (const watcher of watchers) watcher.end(unavailable("the gateway is stopping"));
+    }
+    await this.#stopListening();
+  }
+
+  /** Encoded WatchJobResponses: the job as it is, then what follows, up to the terminal one. @throws ArrwError */
+  async *watch(request: WatchJobRequest, context: CallContext): AsyncGenerator<Buffer> {
+    const { signal } = context;
+    const watcher = new Watcher(request.afterRevision);
+    const topic = this.#join(request.jobId, watcher);
+    const onAbort = (): void => watcher.wake();
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      await this.#listen();
+      const { job, payload } = await topic.read();
+      if (job.revision > request.afterRevision) {
+        watcher.queue.offerSnapshot({ revision: job.revision, terminal: isTerminal(job), payload });
+      } else if (isTerminal(job)) return;
+      for (;;) {
+        for (let entry = watcher.queue.shift(); entry; entry = watcher.queue.shift()) {
+          yield entry.payload;
+          if (entry.terminal) return;
+        }
+        if (watcher.ended) throw watcher.ended;
+        if (signal.aborted) throw signal.reason;
+        await watcher.woken();
+      }
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      this.#leave(topic, watcher);
+    }
+  }
+
+  #join(jobId: string, watcher: Watcher): WatchTopic {
+    if (this.#stopped) throw unavailable("the gateway is stopping");
+    let topic = this.#topics.get(jobId);
+    if (!topic) {
+      topic = new WatchTopic({
+        jobId,
+        getJob: (id) => this.#getJob(id),
+        onCoalesced: () => this.#coalesced.inc(),
+      });
+      this.#topics.set(jobId, topic);
+    }
+    topic.watchers.add(watcher);
+    this.#streams.inc();
+    for (const records of this.#recent) this.#onRecords(records, topic);
+    return topic;
+  }
+
+  #leave(topic: WatchTopic, watcher: Watcher): void {
+    topic.watchers.delete(watcher);
+    this.#streams.dec();
+    if (topic.watchers.size === 0) this.#topics.delete(topic.jobId);
+    if (this.#topics.size > 0 || this.#stopped) return;
+    clearTimeout(this.#linger);
+    this.#linger = setTimeout(() => {
+      if (this.#topics.size === 0) void this.#stopListening();
+    }, LINGER_MS);
+    this.#linger.unref();
+  }
+
+  #getJob(jobId: string): Promise<Buffer> {
+    const request = Buffer.from(GetJobRequest.encode({ jobId }).finish());
+    const signal = new AbortController().signal;
+    const bounds = { deadlineMs: Date.now() + READ_TIMEOUT_MS, signal };
+    return this.#options.scheduler.call(SchedulerServiceService.getJob, request, bounds);
+  }
+
+  /** Resolves when every later record will be seen. */
+  async #listen(): Promise<void> {
+    clearTimeout(this.#linger);
+    this.#listening ??= this.#open().catch((error: unknown) => {
+      this.#listening = undefined;
+      throw error;
+    });
+    await this.#listening;
+  }
+
+  async #open(): Promise<Listening> {
+    const { nats } = this.#options;
+    const { lastSequence } = await nats.streamInfo(Stream.journal);
+    const progress = nats.subscribe(Subject.jobProgress, (message) => this.#onProgress(message));
+    const tail = nats.tail({
+      stream: Stream.journal,
+      fromSequence: Math.max(1, lastSequence + 1 - BATCHES_BACK),
+      onMessage: (message) => this.#onBatch(message),
+    });
+    try {
+      await tail.start();
+    } catch (error) {
+      progress.unsubscribe();
+      await tail.stop();
+      throw unavailable("the journal can't be followed", { cause: error });
+    }
+    return { tail, progress };
+  }
+
+  async #stopListening(): Promise<void> {
+    const listening = this.#listening;
+    this.#listening = undefined;
+    this.#recent.length = 0;
+    const open = await listening?.catch(() => undefined);
+    open?.progress.unsubscribe();
+    await open?.tail.stop();
+  }
+
+  #onBatch(message: StreamMessage): void {
+    try {
+      const records = fieldBytes(message.data, BATCH.records);
+      if (this.#recent.push(records) > BATCHES_BACK) this.#recent.shift();
+      this.#onRecords(records, undefined);
+      if (fieldBytes(message.data, BATCH.leaderAddress).length > 0) this.#expectGap();
+    } catch (error) {
+      this.#options.log.error({ err: error, sequence: message.sequence }, "a journal batch can't be read");
+    }
+  }
+
+  /** For all watched jobs, or for one. */
+  #onRecords(records: readonly Uint8Array[], only: WatchTopic | undefined): void {
+    for (const bytes of records) {
+      const jobId = leadingString(bytes, RECORD.jobId);
+      const topic = jobId === undefined ? undefined : this.#topics.get(jobId);
+      if (!topic || (only && topic !== only)) continue;
+      const { state } = JournalRecord.decode(bytes);
+      if (state?.job) topic.onJob(state.job);
+      else topic.onDeleted();
+    }
+  }
+
+  #onProgress(message: BusMessage): void {
+    const jobId = leadingString(message.data, RECORD.jobId);
+    const topic = jobId === undefined ? undefined : this.#topics.get(jobId);
+    if (topic) topic.onProgress(JobProgressEvent.decode(message.data));
+  }
+
+  /** After a reconnect or another leader: should the journal's reader have missed something, the scheduler knows. */
+  #expectGap(): void {
+    if (this.#topics.size === 0 || this.#stopped) return;
+    this.#catchUp ??= setTimeout(() => {
+      this.#catchUp = undefined;
+      void this.#readAll();
+    }, CATCH_UP_MS);
+    this.#catchUp.unref();
+  }
+
+  async #readAll(): Promise<void> {
+    const topics = [...this.#topics.values()];
+    const read: { readonly topic: WatchTopic; readonly job: Job }[] = [];
+    const work = async (): Promise<void> => {
+      for (let topic = topics.pop(); topic && !this.#stopped; topic = topics.pop()) {
+        const job = await this.#readAgain(topic);
+        if (job) read.push({ topic, job });
+      }
+    };
+    await Promise.all(Array.from({ length: READS_AT_A_TIME }, work));
+    // What the reader of the journal brings by itself is complete: only what it still lacks then is given as read.
+    await delay(CATCH_UP_MS, undefined, { ref: false });
+    for (const { topic, job } of read) topic.onJob(job);
+  }
+
+  async #readAgain(topic: WatchTopic): Promise<Job | undefined> {
+    try {
+      return (await topic.read()).job;
+    } catch (error) {
+      const { code } = toArrwError(error);
+      if (code === "NOT_FOUND") topic.onDeleted();
+      else this.#options.log.warn({ err: error, job_id: topic.jobId }, "a watched job can't be read again");
+      return undefined;
+    }
+  }
+}
