@@ -13,6 +13,10 @@ export interface Span {
   readonly end: number;
 }
 
+/** How far a good place to cut is looked for; bounds the work in texts without any. */
+const END_WINDOW = 2_000;
+const START_WINDOW = 200;
+
 /**
  * The chunks of a text as spans, in order: none is empty, every character is in at least one. A chunk ends behind a
  * sentence where there is one in its second half, else behind a word, else anywhere; the next one begins with a word.
@@ -22,6 +26,7 @@ export function* chunkSpans(text: string, { size, overlap }: ChunkingOptions): G
   while (text.length - start > size) {
     const end = chunkEnd(text, start, size, overlap);
     yield { start, end };
+    if (end === text.length) return;
     start = nextStart(text, start, end, overlap);
   }
   if (start < text.length) yield { start, end: text.length };
@@ -30,7 +35,7 @@ export function* chunkSpans(text: string, { size, overlap }: ChunkingOptions): G
 function chunkEnd(text: string, start: number, size: number, overlap: number): number {
   const limit = start + size;
   // Behind the overlap, so that every chunk brings something new.
-  const earliest = start + Math.max(Math.ceil(size / 2), overlap + 1);
+  const earliest = start + Math.max(Math.ceil(size / 2), size - END_WINDOW, overlap + 1);
   let word = 0;
   for (let end = limit; end >= earliest; end--) {
     if (!isBreak(text, end)) continue;
@@ -44,7 +49,7 @@ function chunkEnd(text: string, start: number, size: number, overlap: number): n
 
 function nextStart(text: string, start: number, end: number, overlap: number): number {
   const earliest = Math.max(start + 1, end - overlap);
-  for (let next = earliest; next < end; next++) {
+  for (let next = earliest; next < Math.min(end, earliest + START_WINDOW); next++) {
     if (isSpace(text, next - 1) && !isSpace(text, next)) return next;
   }
   const exact = splitsPair(text, earliest) ? earliest + 1 : earliest;

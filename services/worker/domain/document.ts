@@ -21,6 +21,8 @@ export const MAX_DOCUMENT_BYTES = 4_000_000;
 export const MAX_TEXTS = 10_000;
 /** Chunks that one document may become. */
 export const MAX_CHUNKS = 10_000;
+/** Their characters in all: a large overlap multiplies a text. */
+export const MAX_CHUNK_CHARACTERS = 16_000_000;
 
 const DEFAULT_CHUNK_SIZE = 1_000;
 const DEFAULT_CHUNK_OVERLAP = 100;
@@ -44,9 +46,14 @@ export function cutDocument(document: Document, options: ChunkingOptions): CutDo
   if (empty >= 0) return { reason: `texts[${empty}] is empty` };
   if (vectors.length > 0) return withVectors(texts, vectors);
   const chunks: string[] = [];
+  let characters = 0;
   for (const text of texts) {
     for (const { start, end } of chunkSpans(text, options)) {
       if (chunks.length === MAX_CHUNKS) return { reason: `it has more than ${MAX_CHUNKS} chunks` };
+      characters += end - start;
+      if (characters > MAX_CHUNK_CHARACTERS) {
+        return { reason: `its chunks have more than ${MAX_CHUNK_CHARACTERS} characters; overlap less` };
+      }
       chunks.push(text.slice(start, end));
     }
   }

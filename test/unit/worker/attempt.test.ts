@@ -1,0 +1,359 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { ArrwError } from "../../../platform/errors.ts";
+import { silentLog } from "../../../platform/log.ts";
+import { createRegistry } from "../../../platform/metrics.ts";
+import { EchoResult, EchoSpec, type JobProgress } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { Library } from "../../../proto/gen/arrwdb/v1/libraries.ts";
+import { LeaseGrant, Outcome } from "../../../proto/gen/arrwdb/worker/v1/worker.ts";
+import { Attempt, type AttemptServices, MAX_OUTCOME_BYTES } from "../../../services/worker/attempt.ts";
+import { AttemptMetrics } from "../../../services/worker/attempt-metrics.ts";
+import { Cancelled, type Handler, type LeasedLibrary } from "../../../services/worker/handler.ts";
+import { echo } from "../../../services/worker/handlers/echo.ts";
+
+/** What surrounds an attempt, recorded. */
+class Surroundings {
+  readonly published: { readonly outcome: Outcome; readonly onStored: () => void }[] = [];
+  readonly calls: string[] = [];
+  readonly reports: JobProgress[] = [];
+  readonly deadlines = new Map<() => void, number>();
+  begin: () => Promise<LeasedLibrary> = async () => ({ library: Library.fromPartial({}), embeddingId: "e" });
+
+  readonly services: AttemptServices = {
+    outcomes: {
+      add: (bytes, onStored) => {
+        const outcome = Outcome.decode(bytes);
+        this.calls.push(`publish ${outcome.outcome?.$case}`);
+        this.published.push({ outcome, onStored });
+      },
+    },
+    progress: { report: (_job, _lease, progress) => this.reports.push(progress), forget: () => undefined },
+    fences: {
+      begin: async () => {
+        this.calls.push("begin");
+        return this.begin();
+      },
+      end: async () => {
+        this.calls.push("end");
+      },
+    },
+    deadlines: {
+      set: (run, atMs) => this.deadlines.set(run, atMs),
+      delete: (run) => this.deadlines.delete(run),
+    },
+    metrics: new AttemptMetrics(createRegistry("test")),
+    log: silentLog(),
+    graceMs: { cancel: 30_000, timeout: 30_000, drain: 1_000, "cut off": 30_000 },
+    onEnded: () => this.calls.push("ended"),
+    onStored: () => this.calls.push("stored"),
+  };
+
+  /** Everything that is due now or later comes. */
+  meetDeadlines(): void {
+    for (const run of [...this.deadlines.keys()]) {
+      this.deadlines.delete(run);
+      run();
+    }
+  }
+
+  get ending(): NonNullable<Outcome["outcome"]> {
+    const last = this.published.at(-1)?.outcome.outcome;
+    return last ?? assert.fail("nothing was published");
+  }
+
+  get failure() {
+    const { ending } = this;
+    assert.ok(ending.$case === "failed");
+    return ending.value;
+  }
+}
+
+type Run = Handler<"echo">["run"];
+
+function attemptOf(around: Surroundings, run: Run, fields: Partial<LeaseGrant> = {}): Attempt {
+  const grant: LeaseGrant = {
+    ...LeaseGrant.fromPartial({ lease: 5n, jobId: "job", type: "echo", attempt: 1 }),
+    spec: { spec: { $case: "echo", value: EchoSpec.fromPartial({ message: "hi" }) } },
+    ...fields,
+  };
+  const handler: Handler<"echo"> = { type: "echo", kind: "echo", run };
+  return new Attempt(grant, handler as unknown as Handler, around.services);
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** Runs until it is aborted, then throws what `thrown` makes. */
+const untilAborted =
+  (thrown: (reason: unknown) => unknown = (reason) => reason): Run =>
+  (_job, { signal }) =>
+    new Promise((_, reject) => signal.addEventListener("abort", () => reject(thrown(signal.reason))));
+
+describe("attempt", () => {
+  test("a handler that returns at once is completed at once, without timers or signal", () => {
+    const around = new Surroundings();
+    attemptOf(around, ({ spec }) => EchoResult.fromPartial({ message: spec.message })).start();
+    assert.deepEqual(around.calls, ["publish completed", "ended"]);
+    assert.ok(around.ending.$case === "completed");
+    assert.equal(around.ending.value.result?.result?.$case, "echo");
+    around.published[0]?.onStored();
+    assert.deepEqual(around.calls, ["publish completed", "ended", "stored"]);
+  });
+
+  test("with a library: fence, handler, fence, outcome", async () => {
+    const around = new Surroundings();
+    const run: Run = async ({ library }) => {
+      around.calls.push(`run ${library?.embeddingId}`);
+      return EchoResult.fromPartial({});
+    };
+    attemptOf(around, run, { libraryId: "books" }).start();
+    await turn();
+    assert.deepEqual(around.calls, ["begin", "run e", "end", "publish completed", "ended"]);
+  });
+
+  test("a failure says whether another attempt may help", async () => {
+    const cases: [unknown, string, boolean][] = [
+      [new ArrwError("NOT_FOUND", "x", { reason: "LIBRARY_NOT_FOUND" }), "LIBRARY_NOT_FOUND", false],
+      [new ArrwError("INVALID_ARGUMENT", "x"), "INVALID_ARGUMENT", false],
+      [new ArrwError("FAILED_PRECONDITION", "x"), "FAILED_PRECONDITION", false],
+      [new ArrwError("DATA_LOSS", "x"), "DATA_LOSS", false],
+      [new ArrwError("UNAVAILABLE", "x"), "UNAVAILABLE", true],
+      [new ArrwError("RESOURCE_EXHAUSTED", "x"), "RESOURCE_EXHAUSTED", true],
+      [new ArrwError("ABORTED", "x", { reason: "ECHO_FAILED" }), "ECHO_FAILED", true],
+      [new Error("a bug"), "INTERNAL", true],
+      ["text", "INTERNAL", true],
+    ];
+    for (const [thrown, code, retryable] of cases) {
+      const around = new Surroundings();
+      attemptOf(around, () => {
+        throw thrown;
+      }).start();
+      const { error, retryAfter, timedOut } = around.failure;
+      assert.deepEqual(
+        [error?.code, error?.retryable, retryAfter, timedOut],
+        [code, retryable, undefined, false],
+      );
+    }
+  });
+
+  test("the delay that an error asks for is passed on", () => {
+    const around = new Surroundings();
+    attemptOf(around, () => {
+      throw new ArrwError("RESOURCE_EXHAUSTED", "slow down", { retryAfterMs: 1_500 });
+    }).start();
+    assert.equal(around.failure.retryAfter?.seconds, 1n);
+    assert.equal(around.failure.retryAfter?.nanos, 500_000_000);
+  });
+
+  test("cancel: what the handler had done by then is the partial result", async () => {
+    for (const how of ["throws", "returns"] as const) {
+      const around = new Surroundings();
+      const partial = new Cancelled<"echo">(EchoResult.fromPartial({ message: "half" }));
+      const run: Run = (_job, { signal }) =>
+        new Promise((resolve, reject) => {
+          signal.addEventListener("abort", () => (how === "throws" ? reject(partial) : resolve(partial)));
+        });
+      const attempt = attemptOf(around, run);
+      attempt.start();
+      attempt.progress({ current: 1, total: 4 });
+      attempt.stop("cancel");
+      await turn();
+      assert.ok(around.ending.$case === "cancelled");
+      const { partialResult, progress } = around.ending.value;
+      assert.ok(partialResult?.result?.$case === "echo");
+      assert.equal(partialResult.result.value.message, "half");
+      assert.equal(progress?.percentage, 25);
+    }
+  });
+
+  test("the reason of the stop decides the outcome", async () => {
+    for (const [reason, ending] of [
+      ["cancel", "cancelled"],
+      ["timeout", "failed"],
+      ["drain", "released"],
+      ["cut off", "released"],
+    ] as const) {
+      for (const thrown of [(why: unknown) => why, () => new Error("torn down")]) {
+        const around = new Surroundings();
+        const attempt = attemptOf(around, untilAborted(thrown));
+        attempt.start();
+        attempt.stop(reason);
+        await turn();
+        assert.equal(around.ending.$case, ending);
+        assert.equal(around.published.length, 1);
+        assert.equal(around.deadlines.size, 0);
+      }
+    }
+  });
+
+  test("work that is complete in spite of the cancel is completed", async () => {
+    const around = new Surroundings();
+    const attempt = attemptOf(around, async () => EchoResult.fromPartial({ message: "done" }));
+    attempt.start();
+    attempt.stop("cancel");
+    await turn();
+    assert.equal(around.ending.$case, "completed");
+  });
+
+  test("a handler that ignores the cancel is given up after the grace time; its result is ignored", async () => {
+    const around = new Surroundings();
+    let finish: (result: EchoResult) => void = () => undefined;
+    const attempt = attemptOf(around, () => new Promise((resolve) => (finish = resolve)));
+    attempt.start();
+    attempt.stop("cancel");
+    assert.equal(around.deadlines.size, 1);
+    around.meetDeadlines();
+    assert.equal(around.ending.$case, "cancelled");
+    finish(EchoResult.fromPartial({}));
+    await turn();
+    assert.equal(around.published.length, 1);
+    await assert.rejects(attempt.checkpoint(Buffer.from("late")), { name: "Stopped" });
+    assert.equal(around.published.length, 1);
+  });
+
+  test("the execution timeout counts from the grant", async () => {
+    const around = new Surroundings();
+    const grantedAt = new Date(Date.now() - 4_000);
+    const timeout = { seconds: 10n, nanos: 0 };
+    attemptOf(around, untilAborted(), { executionTimeout: timeout, grantedAt }).start();
+    const [at] = around.deadlines.values();
+    assert.ok(Math.abs((at ?? 0) - performance.now() - 6_000) < 500);
+    around.meetDeadlines();
+    await turn();
+    const { error, timedOut } = around.failure;
+    assert.deepEqual([timedOut, error?.code, error?.retryable], [true, "DEADLINE_EXCEEDED", true]);
+  });
+
+  test("a fenced attempt says nothing, at its begin and later", async () => {
+    const fenced = new ArrwError("FAILED_PRECONDITION", "another lease", { reason: "LEASE_FENCED" });
+    const early = new Surroundings();
+    early.begin = async () => {
+      throw fenced;
+    };
+    attemptOf(early, () => assert.fail("the handler must not run"), { libraryId: "books" }).start();
+    await turn();
+    assert.deepEqual(early.calls, ["begin", "ended"]);
+
+    const late = new Surroundings();
+    attemptOf(late, async () => Promise.reject(fenced), { libraryId: "books" }).start();
+    await turn();
+    assert.deepEqual(late.calls, ["begin", "ended"]);
+  });
+
+  test("a disowned attempt is aborted and says nothing", async () => {
+    const around = new Surroundings();
+    const attempt = attemptOf(around, untilAborted());
+    attempt.start();
+    const { signal } = attempt;
+    attempt.stop("disowned");
+    await turn();
+    assert.equal(signal.aborted, true);
+    assert.deepEqual(around.calls, ["ended"]);
+  });
+
+  test("checkpoints are numbered, wait until stored, and carry the last progress", async () => {
+    const around = new Surroundings();
+    const run: Run = async (_job, context) => {
+      for (const step of [1, 2]) {
+        context.progress({ current: step, total: 2 });
+        await context.checkpoint(Buffer.from(`at ${step}`));
+      }
+      return EchoResult.fromPartial({});
+    };
+    attemptOf(around, run).start();
+    for (const number of [1, 2]) {
+      await turn();
+      assert.ok(around.ending.$case === "checkpoint");
+      const { value } = around.ending;
+      assert.deepEqual(
+        [value.number, value.data.toString(), value.progress?.current],
+        [number, `at ${number}`, BigInt(number)],
+      );
+      assert.equal(around.published.length, number);
+      around.published.at(-1)?.onStored();
+    }
+    await turn();
+    assert.equal(around.ending.$case, "completed");
+  });
+
+  test("a checkpoint above 16 KiB is refused", async () => {
+    const around = new Surroundings();
+    const attempt = attemptOf(around, untilAborted());
+    await assert.rejects(attempt.checkpoint(Buffer.alloc(16_385)), { code: "INVALID_ARGUMENT" });
+  });
+
+  test("a stopping handler saves how far it came, without waiting", async () => {
+    const around = new Surroundings();
+    const attempt = attemptOf(around, async (_job, context) => {
+      await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
+      await context.checkpoint(Buffer.from("so far"));
+      return assert.fail("a stopped handler does not go on");
+    });
+    attempt.start();
+    attempt.stop("drain");
+    await turn();
+    assert.deepEqual(around.calls, ["publish checkpoint", "publish released", "ended"]);
+  });
+
+  test("a result too large for a message is a failure, not a message repeated for ever", () => {
+    const around = new Surroundings();
+    const message = "x".repeat(MAX_OUTCOME_BYTES);
+    attemptOf(around, () => EchoResult.fromPartial({ message })).start();
+    assert.equal(around.failure.error?.code, "RESULT_TOO_LARGE");
+    assert.equal(around.failure.error?.retryable, false);
+  });
+
+  test("a job nobody can run fails, not retryably", () => {
+    const around = new Surroundings();
+    const grant = LeaseGrant.fromPartial({ lease: 1n, type: "knit" });
+    new Attempt(grant, undefined, around.services).start();
+    assert.match(around.failure.error?.message ?? "", /knit/);
+    assert.equal(around.failure.error?.retryable, false);
+
+    attemptOf(around, () => assert.fail("no spec"), { spec: { spec: undefined } }).start();
+    assert.equal(around.failure.error?.code, "INVALID_ARGUMENT");
+  });
+
+  test("stopped before it starts, the handler does not run", () => {
+    const around = new Surroundings();
+    const attempt = attemptOf(around, () => assert.fail("it must not run"));
+    attempt.stop("drain");
+    attempt.start();
+    assert.equal(around.ending.$case, "released");
+  });
+});
+
+describe("echo", () => {
+  const outcomeOf = (fields: Partial<EchoSpec>, attempt: number) => {
+    const around = new Surroundings();
+    const value = { ...EchoSpec.fromPartial({}), ...fields };
+    attemptOf(around, echo.run, { attempt, spec: { spec: { $case: "echo", value } } }).start();
+    return around;
+  };
+
+  test("the first fail_times attempts fail, retryably", () => {
+    for (const attempt of [1, 2]) {
+      const { error } = outcomeOf({ failTimes: 2 }, attempt).failure;
+      assert.deepEqual([error?.code, error?.retryable], ["ECHO_FAILED", true]);
+    }
+    assert.equal(outcomeOf({ failTimes: 2 }, 3).ending.$case, "completed");
+  });
+
+  test("fail_permanently fails every attempt, not retryably", () => {
+    const { error } = outcomeOf({ failPermanently: true }, 9).failure;
+    assert.deepEqual([error?.code, error?.retryable], ["ECHO_FAILED", false]);
+  });
+
+  test("steps are reported", async () => {
+    const around = outcomeOf({ steps: 3, message: "m" }, 1);
+    await turn();
+    assert.deepEqual(
+      around.reports.map(({ current, total }) => [current, total]),
+      [
+        [1n, 3n],
+        [2n, 3n],
+        [3n, 3n],
+      ],
+    );
+    assert.ok(around.ending.$case === "completed");
+    assert.equal(around.ending.value.progress?.percentage, 100);
+  });
+});
