@@ -24,7 +24,8 @@ export type HarnessOptions = Partial<WorkerOptions> & {
 };
 
 /** A nats-server, a scheduler of the test's making and a real worker with an echo handler. */
-export async function startHarness(t: Cleanup, options: HarnessOptions = {}): Promise<Harness> {
+export async function startHarness(test: Cleanup, options: HarnessOptions = {}): Promise<Harness> {
+  const t = reversed(test);
   const server = await startTestNats(t);
   const scheduler = await FakeScheduler.start(t, server.url);
   const { worker, nats } = await startWorker(t, server.url, options);
@@ -32,7 +33,16 @@ export async function startHarness(t: Cleanup, options: HarnessOptions = {}): Pr
   return { server, scheduler, worker, workerNats: nats };
 }
 
-/** A worker in this process. Hooks that run after the test stop it before its server. */
+/** node:test runs what is to be done after a test in the order given; parts must stop before what they stand on. */
+export function reversed(test: Cleanup): Cleanup {
+  const runs: (() => Promise<void> | void)[] = [];
+  test.after(async () => {
+    for (const run of runs.reverse()) await run();
+  });
+  return { after: (run) => void runs.push(run) };
+}
+
+/** A worker in this process. */
 export async function startWorker(
   t: Cleanup,
   url: string,
