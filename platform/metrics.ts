@@ -32,6 +32,12 @@ export class ProbeListener implements Part {
     this.#options = options;
   }
 
+  /** The bound one, also when 0 was asked for. */
+  get port(): number {
+    const bound = this.#server?.address();
+    return typeof bound === "object" && bound ? bound.port : this.#options.port;
+  }
+
   async start(): Promise<void> {
     const { host, port, registry, checks } = this.#options;
     const server = createServer((request, response) => {

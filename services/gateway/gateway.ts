@@ -19,6 +19,7 @@ export interface Gateway {
   /** In the order in which they start. */
   readonly parts: readonly Part[];
   readonly server: GrpcServer;
+  readonly probes: ProbeListener;
 }
 
 /** The gateway's parts, wired. */
@@ -59,5 +60,5 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
       index: () => index.unready(),
     },
   });
-  return { parts: [probes, scheduler, index, nats, streams, watches, server], server };
+  return { parts: [probes, scheduler, index, nats, streams, watches, server], server, probes };
 }

@@ -1,0 +1,162 @@
+import { type ArrwError, notFound } from "../../platform/errors.ts";
+import { GrpcServer, type ImplementedService, implement } from "../../platform/grpc/server.ts";
+import { silentLog } from "../../platform/log.ts";
+import { createRegistry } from "../../platform/metrics.ts";
+import type { Nats } from "../../platform/nats/connection.ts";
+import { Subject } from "../../platform/nats/names.ts";
+import { JobState, JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import {
+  type GetJobRequest,
+  type ListJobsRequest,
+  SchedulerServiceService,
+  type Submission,
+} from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import { Job, type JobProgress, JobStatus, type SubmitJobsResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { JobProgressEvent } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import type { Cleanup } from "./temp.ts";
+
+/** A scheduler that does what a test tells it: jobs change only through `move`. */
+export class FakeScheduler {
+  readonly jobs = new Map<string, Job>();
+  readonly submissions: Submission[] = [];
+  readonly lists: ListJobsRequest[] = [];
+  reads = 0;
+  /** Answers instead of the fake's own logic, where it gives something. */
+  onSubmit: ((submission: Submission) => SubmitJobsResult | undefined) | undefined;
+  /** Thrown by the next calls, one each. */
+  readonly failures: ArrwError[] = [];
+  /** Runs before a read is answered. */
+  onRead: (() => Promise<void> | void) | undefined;
+  readonly #nats: Nats | undefined;
+  readonly #servers: GrpcServer[] = [];
+  #port = 0;
+
+  constructor(nats?: Nats) {
+    this.#nats = nats;
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.#port}`;
+  }
+
+  async start(t?: Cleanup): Promise<this> {
+    const server = new GrpcServer({
+      host: "127.0.0.1",
+      port: this.#port,
+      services: [this.#service()],
+      log: silentLog(),
+      registry: createRegistry("fake-scheduler"),
+      maxReceiveBytes: 64 * 1024 * 1024,
+      defaultTimeoutMs: 10_000,
+    });
+    await server.start();
+    this.#servers.push(server);
+    this.#port = server.port;
+    t?.after(() => this.stop());
+    return this;
+  }
+
+  /** Starts again on the same port with `start`. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#servers.splice(0).map((server) => server.stop()));
+  }
+
+  /** Makes the next revision of a job, known here at once; `journal` false leaves the journal without it. */
+  async move(jobId: string, change: Partial<Job>, journal = true): Promise<Job> {
+    const before =
+      this.jobs.get(jobId) ?? Job.fromPartial({ jobId, type: "echo", status: JobStatus.JOB_STATUS_PENDING });
+    const job: Job = { ...before, ...change, revision: before.revision + 1n };
+    this.jobs.set(jobId, job);
+    if (journal) await this.append([job]);
+    return job;
+  }
+
+  /** One batch of the journal. */
+  async append(jobs: readonly Job[], leaderAddress = ""): Promise<void> {
+    const records = jobs.map((job) =>
+      Buffer.from(
+        JournalRecord.encode(
+          JournalRecord.fromPartial({
+            jobId: job.jobId,
+            revision: job.revision,
+            event: "job.changed",
+            at: new Date(),
+            state: JobState.fromPartial({ job }),
+          }),
+        ).finish(),
+      ),
+    );
+    const batch = JournalBatch.fromPartial({ version: 1, epoch: 1n, records, leaderAddress });
+    await this.#nats?.append(Subject.journal, JournalBatch.encode(batch).finish(), { timeoutMs: 5_000 });
+  }
+
+  async appendDeletion(jobId: string): Promise<void> {
+    this.jobs.delete(jobId);
+    const record = JournalRecord.encode(JournalRecord.fromPartial({ jobId, revision: 99n })).finish();
+    const batch = JournalBatch.fromPartial({ version: 1, epoch: 1n, records: [Buffer.from(record)] });
+    await this.#nats?.append(Subject.journal, JournalBatch.encode(batch).finish(), { timeoutMs: 5_000 });
+  }
+
+  report(jobId: string, revision: bigint, progress: JobProgress): void {
+    const event = JobProgressEvent.encode({ jobId, revision, progress }).finish();
+    this.#nats?.publish(Subject.jobProgress, event);
+  }
+
+  #service(): ImplementedService {
+    return implement(SchedulerServiceService, {
+      submitJobs: async ({ submissions }) => {
+        this.#fail();
+        return { results: submissions.map((submission) => this.#submit(submission)) };
+      },
+      getJob: async ({ jobId }: GetJobRequest) => {
+        this.#fail();
+        this.reads += 1;
+        const job = this.jobs.get(jobId);
+        await this.onRead?.();
+        if (!job) throw notFound("job", jobId);
+        return { job };
+      },
+      listJobs: async (request) => {
+        this.#fail();
+        this.lists.push(request);
+        return { jobs: [...this.jobs.values()], nextPageToken: "", totalSize: undefined, cursor: "" };
+      },
+      cancelJob: async ({ jobId }) => {
+        this.#fail();
+        if (!this.jobs.has(jobId)) throw notFound("job", jobId);
+        return { job: await this.move(jobId, { status: JobStatus.JOB_STATUS_CANCELLED }) };
+      },
+      getQueueStats: async () => {
+        this.#fail();
+        return { stats: undefined };
+      },
+    });
+  }
+
+  #fail(): void {
+    const failure = this.failures.shift();
+    if (failure) throw failure;
+  }
+
+  #submit(submission: Submission): SubmitJobsResult {
+    this.submissions.push(submission);
+    const told = this.onSubmit?.(submission);
+    if (told) return told;
+    const { jobId, request, type } = submission;
+    const known = this.jobs.get(jobId);
+    const job =
+      known ??
+      Job.fromPartial({
+        jobId,
+        type,
+        status: JobStatus.JOB_STATUS_PENDING,
+        revision: 1n,
+        libraryId: request?.libraryId ?? "",
+        requestId: request?.requestId ?? "",
+        itemCount: submission.itemCount,
+        payloadBytes: submission.payloadBytes,
+      });
+    this.jobs.set(jobId, job);
+    return { outcome: { $case: "job", value: job } };
+  }
+}
