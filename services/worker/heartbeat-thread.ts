@@ -59,7 +59,8 @@ class HeartbeatThread {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#send(LAST_REPLY_TIMEOUT_MS);
     await this.#nats.stop();
-    parentPort?.close();
+    // Ends this thread, not the process, whatever timers the client library has left.
+    process.exit();
   }
 
   #tick(): void {
