@@ -114,6 +114,15 @@ export class FakeScheduler {
     return this.outcomes.filter((each) => each.lease === lease);
   }
 
+  /** Resolves when the worker has listed the leases and lists them no more. */
+  async forgotten(...leases: bigint[]): Promise<void> {
+    const lists = (heartbeat: Heartbeat | undefined, lease: bigint): boolean =>
+      heartbeat?.held.some((held) => held.lease === lease) ?? false;
+    const isForgotten = (lease: bigint): boolean =>
+      !lists(this.heartbeats.at(-1), lease) && this.heartbeats.some((each) => lists(each, lease));
+    await eventually(() => leases.every(isForgotten), { what: "the leases are forgotten" });
+  }
+
   #onHeartbeat(message: BusMessage): void {
     const heartbeat = Heartbeat.decode(message.data);
     this.heartbeats.push(heartbeat);

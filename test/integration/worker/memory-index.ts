@@ -1,0 +1,133 @@
+import { ArrwError, invalidArgument, notFound, unavailable } from "../../../platform/errors.ts";
+import { GrpcServer, implement } from "../../../platform/grpc/server.ts";
+import { silentLog } from "../../../platform/log.ts";
+import { createRegistry } from "../../../platform/metrics.ts";
+import {
+  type DocumentUpsert,
+  type Fence,
+  IndexServiceService,
+  type UpsertDocumentsRequest,
+} from "../../../proto/gen/arrwdb/index/v1/index.ts";
+import { Library } from "../../../proto/gen/arrwdb/v1/libraries.ts";
+import type { Cleanup } from "../../support/temp.ts";
+
+/** The index as an import sees it: one library in memory, with fences, and with faults on request. */
+export class MemoryIndex {
+  readonly libraryId = "books";
+  readonly documents = new Map<string, DocumentUpsert>();
+  /** Ids of each upsert that was applied, in order. */
+  readonly upserts: string[][] = [];
+  readonly events: string[] = [];
+  provider = "hashing";
+  dimensions = 8;
+  embeddingId = "embedding-1";
+  gone = false;
+  /** Called before an upsert is applied; what it throws is the answer. */
+  onUpsert: (request: UpsertDocumentsRequest, signal: AbortSignal) => Promise<void> | void = () => undefined;
+  readonly #fences = new Map<string, { lease: bigint; open: boolean }>();
+  #server: GrpcServer | undefined;
+  #port = 0;
+
+  get address(): string {
+    return `127.0.0.1:${this.#port}`;
+  }
+
+  get chunks(): number {
+    return [...this.documents.values()].reduce((sum, each) => sum + (each.document?.texts.length ?? 0), 0);
+  }
+
+  static async start(t: Cleanup): Promise<MemoryIndex> {
+    const index = new MemoryIndex();
+    await index.listen();
+    t.after(() => index.close());
+    return index;
+  }
+
+  /** Starts on the port it had before. */
+  async listen(): Promise<void> {
+    this.#server = new GrpcServer({
+      host: "127.0.0.1",
+      port: this.#port,
+      services: [this.#service()],
+      log: silentLog(),
+      registry: createRegistry("memory-index"),
+      maxReceiveBytes: 64 * 1024 * 1024,
+      defaultTimeoutMs: 10_000,
+    });
+    await this.#server.start();
+    this.#port = this.#server.port;
+  }
+
+  async close(): Promise<void> {
+    await this.#server?.stop();
+    this.#server = undefined;
+  }
+
+  #library(libraryId: string): { library: Library; embeddingId: string } {
+    if (this.gone || libraryId !== this.libraryId) throw notFound("library", libraryId);
+    const { provider, dimensions, embeddingId } = this;
+    const embedding = { provider, model: "", dimensions };
+    return { library: Library.fromPartial({ libraryId, name: libraryId, embedding }), embeddingId };
+  }
+
+  #checkFence(fence: Fence | undefined): void {
+    const row = this.#fences.get(fence?.jobId ?? "");
+    if (row?.open && row.lease === fence?.lease) return;
+    throw fenced();
+  }
+
+  #service() {
+    const unused = async (): Promise<never> => {
+      throw new ArrwError("UNIMPLEMENTED", "imports don't call this");
+    };
+    return implement(IndexServiceService, {
+      createLibrary: unused,
+      getLibrary: async ({ libraryId }) => this.#library(libraryId),
+      listLibraries: unused,
+      deleteLibrary: unused,
+      getDocument: unused,
+      listDocuments: unused,
+      deleteDocuments: unused,
+      search: unused,
+      beginLease: async ({ libraryId, fence }) => {
+        const answer = this.#library(libraryId);
+        const row = this.#fences.get(fence?.jobId ?? "");
+        const lease = fence?.lease ?? 0n;
+        if (row && (row.lease > lease || (row.lease === lease && !row.open))) throw fenced();
+        this.#fences.set(fence?.jobId ?? "", { lease, open: true });
+        this.events.push("begin");
+        return answer;
+      },
+      endLease: async ({ fence }) => {
+        this.#fences.set(fence?.jobId ?? "", { lease: fence?.lease ?? 0n, open: false });
+        this.events.push("end");
+        return {};
+      },
+      upsertDocuments: async (request, { signal }) => {
+        await this.onUpsert(request, signal);
+        this.#library(request.libraryId);
+        this.#checkFence(request.fence);
+        if (request.embeddingId !== this.embeddingId) {
+          throw new ArrwError("ABORTED", "another embedding", { reason: "EMBEDDING_CHANGED" });
+        }
+        for (const { document, vectors } of request.documents) {
+          if (vectors.length !== (document?.texts.length ?? 0) * this.dimensions * 4) {
+            throw invalidArgument([{ field: "documents.vectors", description: `${vectors.length} bytes` }]);
+          }
+        }
+        for (const each of request.documents) this.documents.set(each.document?.documentId ?? "", each);
+        this.upserts.push(request.documents.map(({ document }) => document?.documentId ?? ""));
+        this.events.push("upsert");
+        return { change: BigInt(this.upserts.length) };
+      },
+    });
+  }
+}
+
+export function fenced(): ArrwError {
+  return new ArrwError("FAILED_PRECONDITION", "another lease", { reason: "LEASE_FENCED" });
+}
+
+export function away(): ArrwError {
+  return unavailable("the index is away");
+}
