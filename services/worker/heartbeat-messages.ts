@@ -4,6 +4,8 @@ export interface ThreadData {
   readonly natsUrl: string;
   readonly logLevel: string;
   readonly workerId: string;
+  /** The main loop may stand still for so long before the process is killed. */
+  readonly stallMs: number;
   /** The first heartbeat, encoded. */
   readonly heartbeat: Uint8Array;
 }

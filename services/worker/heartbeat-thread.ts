@@ -13,7 +13,6 @@ import type { FromThread, ThreadData, ToThread } from "./heartbeat-messages.ts";
 const INTERVAL_MS = 1_000;
 const CHECK_MS = 250;
 const CUT_OFF_MS = 4_000;
-const STALLED_INTERVALS = 30;
 /** Time the main thread has to give its newest state before the last one is sent again. */
 const ANSWER_MS = 250;
 const REPLY_TIMEOUT_MS = 2_000;
@@ -22,6 +21,7 @@ const LAST_REPLY_TIMEOUT_MS = 500;
 class HeartbeatThread {
   readonly #nats: Nats;
   readonly #log: Logger;
+  readonly #stalledIntervals: number;
   #heartbeat: Uint8Array;
   #timers: NodeJS.Timeout[] = [];
   #resend: NodeJS.Timeout | undefined;
@@ -31,9 +31,10 @@ class HeartbeatThread {
   /** Intervals since the main thread answered; counted, because a suspended machine stops clocks unevenly. */
   #unanswered = 0;
 
-  constructor({ natsUrl, logLevel, workerId, heartbeat }: ThreadData) {
+  constructor({ natsUrl, logLevel, workerId, stallMs, heartbeat }: ThreadData) {
     this.#log = createLog("worker", logLevel).child({ thread: "heartbeat", worker_id: workerId });
     this.#nats = new Nats({ url: natsUrl, name: "arrw-worker-heartbeat", log: this.#log });
+    this.#stalledIntervals = Math.ceil(stallMs / INTERVAL_MS);
     this.#heartbeat = heartbeat;
   }
 
@@ -67,7 +68,7 @@ class HeartbeatThread {
     this.#roundTrip();
     if (this.#pinged) {
       this.#unanswered += 1;
-      if (this.#unanswered >= STALLED_INTERVALS) this.#killProcess();
+      if (this.#unanswered >= this.#stalledIntervals) this.#killProcess();
       void this.#send(REPLY_TIMEOUT_MS);
       return;
     }
@@ -106,7 +107,7 @@ class HeartbeatThread {
   }
 
   #killProcess(): void {
-    this.#log.fatal(`the main loop has stood still for ${STALLED_INTERVALS} s: the process is killed`);
+    this.#log.fatal(`the main loop has stood still for ${this.#stalledIntervals} s: the process is killed`);
     process.kill(process.pid, "SIGKILL");
   }
 }

@@ -1,6 +1,5 @@
 import type { Worker as Thread } from "node:worker_threads";
 import { once, type Part } from "../../platform/lifecycle.ts";
-import type { Logger } from "../../platform/log.ts";
 import { Gauge, type Registry } from "../../platform/metrics.ts";
 import { startThread } from "../../platform/thread.ts";
 import type { FromThread, ThreadData, ToThread } from "./heartbeat-messages.ts";
@@ -9,7 +8,8 @@ export interface HeartbeatOptions {
   readonly natsUrl: string;
   readonly logLevel: string;
   readonly workerId: string;
-  readonly log: Logger;
+  /** The main loop may stand still for so long before the process is killed. Default 30,000. */
+  readonly stallMs?: number;
   readonly registry: Registry;
   /** The state as of now, as an encoded `Heartbeat`. */
   readonly encode: () => Uint8Array;
@@ -21,6 +21,7 @@ export interface HeartbeatOptions {
   readonly onDied: (error: Error) => void;
 }
 
+const STALL_MS = 30_000;
 const MIN_INTERVAL_MS = 100;
 const STOP_TIMEOUT_MS = 1_500;
 
@@ -52,8 +53,8 @@ export class Heartbeat implements Part {
 
   /** Resolves when the thread is connected and the first heartbeat is sent. */
   async start(): Promise<void> {
-    const { natsUrl, logLevel, workerId, encode } = this.#options;
-    const data: ThreadData = { natsUrl, logLevel, workerId, heartbeat: encode() };
+    const { natsUrl, logLevel, workerId, stallMs = STALL_MS, encode } = this.#options;
+    const data: ThreadData = { natsUrl, logLevel, workerId, stallMs, heartbeat: encode() };
     const thread = startThread("./heartbeat-thread", import.meta.url, { workerData: data });
     this.#thread = thread;
     this.#exited = new Promise((resolve) => thread.once("exit", () => resolve()));

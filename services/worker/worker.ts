@@ -79,7 +79,6 @@ export class Worker implements Part {
       logLevel,
       workerId,
       registry,
-      log: this.#log,
       encode: () => this.#encodeHeartbeat(),
       onReply: (reply) => this.#onReply(reply),
       onCutOff: () => this.#leases.stopAll("cut off"),
