@@ -74,25 +74,17 @@ function withVectors(texts: readonly string[], vectors: readonly Vector[]): CutD
     if (row.length !== length) {
       return { reason: `vectors[${index}] has ${row.length / 4} dimensions, vectors[0] has ${length / 4}` };
     }
-    if (!allFinite(row)) return { reason: `vectors[${index}] has a number that is not finite` };
   }
   const all = new Uint8Array(rows.length * length);
   for (const [index, row] of rows.entries()) all.set(row, index * length);
+  const infinite = new Float32Array(all.buffer).findIndex((value) => !Number.isFinite(value));
+  if (infinite >= 0) {
+    return { reason: `vectors[${Math.floor((infinite * 4) / length)}] has a number that is not finite` };
+  }
   return { texts: [...texts], vectors: all };
 }
 
+/** The numbers as the machine has them, which is little-endian on x64 and arm64. */
 function packed({ packed: bytes, values }: Vector): Uint8Array {
-  if (bytes.length > 0) return bytes;
-  const row = new Uint8Array(values.length * 4);
-  const view = new DataView(row.buffer);
-  for (const [index, value] of values.entries()) view.setFloat32(index * 4, value, true);
-  return row;
-}
-
-function allFinite(row: Uint8Array): boolean {
-  const view = new DataView(row.buffer, row.byteOffset, row.byteLength);
-  for (let offset = 0; offset < row.length; offset += 4) {
-    if (!Number.isFinite(view.getFloat32(offset, true))) return false;
-  }
-  return true;
+  return bytes.length > 0 ? bytes : new Uint8Array(new Float32Array(values).buffer);
 }
