@@ -1,4 +1,4 @@
-import { once as onceEvent } from "node:events";
+import { once as onceEvent, setMaxListeners } from "node:events";
 import {
   type handleUnaryCall,
   Server,
@@ -39,6 +39,7 @@ type Encoded<T> = T | Buffer;
 type Unary<Q, R> = (request: Q, context: CallContext) => Promise<Encoded<R>>;
 type ServerStream<Q, R> = (request: Q, context: CallContext) => AsyncIterable<Encoded<R>>;
 type ClientStream<Q, R> = (requests: AsyncIterable<Q>, context: CallContext) => Promise<Encoded<R>>;
+type BothStreams<Q, R> = (requests: AsyncIterable<Q>, context: CallContext) => AsyncIterable<Encoded<R>>;
 
 interface MethodShape {
   readonly path: string;
@@ -54,7 +55,9 @@ type ResponseOf<M extends MethodShape> = Parameters<M["responseSerialize"]>[0];
 /** The handlers of a generated service definition, each by the kind of its method. */
 export type Handlers<S extends Record<string, MethodShape>> = {
   readonly [K in keyof S]: S[K]["requestStream"] extends true
-    ? ClientStream<RequestOf<S[K]>, ResponseOf<S[K]>>
+    ? S[K]["responseStream"] extends true
+      ? BothStreams<RequestOf<S[K]>, ResponseOf<S[K]>>
+      : ClientStream<RequestOf<S[K]>, ResponseOf<S[K]>>
     : S[K]["responseStream"] extends true
       ? ServerStream<RequestOf<S[K]>, ResponseOf<S[K]>>
       : Unary<RequestOf<S[K]>, ResponseOf<S[K]>>;
@@ -91,6 +94,8 @@ export function implement<S extends Record<string, MethodShape>>(
       Object.fromEntries(
         Object.entries(service).map(([name, method]) => {
           const handler = (handlers as Record<string, unknown>)[name];
+          if (method.requestStream && method.responseStream)
+            return [name, bindBothStreams(handler as BothStreams<unknown, unknown>, method, runtime)];
           if (method.requestStream)
             return [name, bindClientStream(handler as ClientStream<unknown, unknown>, method, runtime)];
           if (method.responseStream)
@@ -170,28 +175,59 @@ function bindServerStream(
   method: MethodShape,
   runtime: CallRuntime,
 ) {
-  return (call: ServerWritableStream<unknown, unknown>): void => {
-    const { context, close } = openCall(call, method, runtime);
-    const run = async (): Promise<void> => {
-      for await (const message of handler(call.request, context)) {
-        if (context.signal.aborted) throw context.signal.reason;
-        if (!call.write(message))
-          await onceEvent(call, "drain", { signal: context.signal }).catch(() => undefined);
-      }
+  return (call: ServerWritableStream<unknown, unknown>): void =>
+    respond(call, method, runtime, (context) => handler(call.request, context));
+}
+
+function bindBothStreams(handler: BothStreams<unknown, unknown>, method: MethodShape, runtime: CallRuntime) {
+  return (call: ServerDuplexStream<unknown, unknown>): void =>
+    respond(call, method, runtime, (context) => handler(untilAborted(call, context.signal), context));
+}
+
+function respond(
+  call: ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>,
+  method: MethodShape,
+  runtime: CallRuntime,
+  responses: (context: CallContext) => AsyncIterable<unknown>,
+): void {
+  const { context, close } = openCall(call, method, runtime);
+  const run = async (): Promise<void> => {
+    for await (const message of responses(context)) {
       if (context.signal.aborted) throw context.signal.reason;
-    };
-    run().then(
-      () => {
-        close();
-        call.end();
-      },
-      (thrown: unknown) => {
-        const error = toArrwError(thrown);
-        close(error);
-        call.emit("error", toStatus(error));
-      },
-    );
+      if (call.write(message)) continue;
+      await onceEvent(call, "drain", { signal: context.signal }).catch(() => undefined);
+    }
+    if (context.signal.aborted) throw context.signal.reason;
   };
+  run().then(
+    () => {
+      close();
+      call.end();
+    },
+    (thrown: unknown) => {
+      const error = toArrwError(thrown);
+      close(error);
+      call.emit("error", toStatus(error));
+    },
+  );
+}
+
+/** The requests; ends with the signal's reason. Never destroys the call, which has a status to send yet. */
+async function* untilAborted(
+  call: ServerDuplexStream<unknown, unknown>,
+  signal: AbortSignal,
+): AsyncGenerator<unknown> {
+  const iterator = call.iterator({ destroyOnReturn: false });
+  const aborted = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+  aborted.catch(() => undefined);
+  for (;;) {
+    const next = await Promise.race([iterator.next(), aborted]);
+    if (next.done) return;
+    yield next.value;
+  }
 }
 
 function bindClientStream(
@@ -277,6 +313,8 @@ export class GrpcServer implements Part {
 
   constructor(options: GrpcServerOptions) {
     this.#options = options;
+    // Every running call listens.
+    setMaxListeners(0, this.#stopping.signal);
     const { registry, log, defaultTimeoutMs } = options;
     this.#server = new Server({
       "grpc.max_receive_message_length": options.maxReceiveBytes,

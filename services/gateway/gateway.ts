@@ -1,3 +1,4 @@
+import { healthService } from "../../platform/grpc/health.ts";
 import { GrpcServer } from "../../platform/grpc/server.ts";
 import { type Part, part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -9,10 +10,14 @@ import type { GatewayConfig } from "./config.ts";
 import { IndexClient } from "./index-client.ts";
 import { jobService } from "./jobs-rpc.ts";
 import { libraryService } from "./libraries-rpc.ts";
+import { reflectionServices } from "./reflection.ts";
 import { SchedulerClient } from "./scheduler-client.ts";
 import { Spool } from "./spool.ts";
 import { Watches } from "./watches.ts";
 
+const JOB_SERVICE = "arrwdb.v1.JobService";
+const LIBRARY_SERVICE = "arrwdb.v1.LibraryService";
+const SHOWN_SERVICES = [JOB_SERVICE, LIBRARY_SERVICE, "grpc.health.v1.Health"];
 const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
 
 export interface Gateway {
@@ -40,10 +45,23 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
       }),
     async () => undefined,
   );
+  const checks = {
+    nats: () => nats.unready(),
+    scheduler: () => scheduler.unready(),
+    index: () => index.unready(),
+  };
   const server = new GrpcServer({
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_GRPC_PORT,
-    services: [jobService({ scheduler, index, spool, watches }), libraryService(index)],
+    services: [
+      jobService({ scheduler, index, spool, watches }),
+      libraryService(index),
+      healthService({
+        [JOB_SERVICE]: [checks.nats, checks.scheduler],
+        [LIBRARY_SERVICE]: [checks.index],
+      }),
+      ...reflectionServices(SHOWN_SERVICES),
+    ],
     log,
     registry,
     maxReceiveBytes: MAX_MESSAGE_BYTES,
@@ -54,11 +72,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_HTTP_PORT,
     registry,
-    checks: {
-      nats: () => nats.unready(),
-      scheduler: () => scheduler.unready(),
-      index: () => index.unready(),
-    },
+    checks,
   });
   return { parts: [probes, scheduler, index, nats, streams, watches, server], server, probes };
 }
