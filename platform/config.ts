@@ -99,6 +99,12 @@ export const SETTINGS = {
     10_000,
     "libraries held open; the least recently used are closed",
   ),
+  ARRW_INDEX_VECTOR_CACHE_BYTES: integer(
+    268_435_456,
+    16_777_216,
+    1_099_511_627_776,
+    "vectors each search thread keeps in memory for exact search",
+  ),
   ARRW_INDEX_SNAPSHOT_CHANGES: integer(20_000, 1, 10_000_000, "changes a restart replays at most"),
 } as const satisfies Record<string, Setting<number> | Setting<string>>;
 

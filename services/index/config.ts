@@ -1,0 +1,21 @@
+import { loadConfig, type Settings } from "../../platform/config.ts";
+
+const NAMES = [
+  "ARRW_LOG_LEVEL",
+  "ARRW_HOST",
+  "ARRW_DATA_DIR",
+  "ARRW_INDEX_GRPC_PORT",
+  "ARRW_INDEX_HTTP_PORT",
+  "ARRW_REQUEST_TIMEOUT_MS",
+  "ARRW_INDEX_SEARCH_THREADS",
+  "ARRW_INDEX_MAX_OPEN_LIBRARIES",
+  "ARRW_INDEX_VECTOR_CACHE_BYTES",
+  "ARRW_INDEX_SNAPSHOT_CHANGES",
+] as const;
+
+export type IndexConfig = Settings<(typeof NAMES)[number]>;
+
+/** @throws ConfigError */
+export function loadIndexConfig(env: NodeJS.ProcessEnv): IndexConfig {
+  return loadConfig(NAMES, env);
+}

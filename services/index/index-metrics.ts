@@ -1,0 +1,48 @@
+import { Counter, Gauge, Histogram, type Registry } from "../../platform/metrics.ts";
+import type { Libraries } from "./libraries.ts";
+
+const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
+
+/** The index service's own metrics; none has a label per library. */
+export class IndexMetrics {
+  readonly search: Histogram<"mode">;
+  readonly upsert: Histogram;
+  readonly fenced: Counter;
+
+  constructor(registry: Registry, libraries: Libraries) {
+    const registers = [registry];
+    this.search = new Histogram({
+      name: "arrw_index_search_seconds",
+      help: "Duration of searches",
+      labelNames: ["mode"],
+      buckets: BUCKETS,
+      registers,
+    });
+    this.upsert = new Histogram({
+      name: "arrw_index_upsert_seconds",
+      help: "Duration of upserts until they are on the disk, waiting for a lagging index included",
+      buckets: BUCKETS,
+      registers,
+    });
+    this.fenced = new Counter({
+      name: "arrw_index_fenced_total",
+      help: "Calls refused because of their lease",
+      registers,
+    });
+    const gauge = (name: string, help: string, value: (totals: Libraries["totals"]) => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(value(libraries.totals));
+        },
+      });
+    };
+    gauge("arrw_index_open_libraries", "Libraries open now", ({ open }) => open);
+    gauge("arrw_index_documents", "Documents in open libraries", ({ documents }) => documents);
+    gauge("arrw_index_chunks", "Chunks in open libraries", ({ chunks }) => chunks);
+    gauge("arrw_index_vectors", "Vectors in loaded indexes", ({ vectors }) => vectors);
+    gauge("arrw_index_behind", "Vectors stored that no index has yet", ({ behind }) => behind);
+  }
+}

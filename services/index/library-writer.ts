@@ -1,0 +1,186 @@
+import { ArrwError, notFound } from "../../platform/errors.ts";
+import { beginLease, endLease, type FenceRow, isForgotten, refuseMutation } from "./domain/fence.ts";
+import {
+  type DocumentRow,
+  durably,
+  type KeyRange,
+  readState,
+  type Store,
+  type StoredFence,
+  writeState,
+} from "./store.ts";
+
+/** The mutations of a library, each one transaction with its fence check, its change record and the new state. */
+
+export interface FenceClaim {
+  readonly jobId: string;
+  readonly lease: bigint;
+}
+
+/** One document with the packed vectors of its chunks. */
+export interface DocumentWrite {
+  readonly documentId: string;
+  readonly title: string;
+  readonly author: string;
+  readonly tags: readonly string[];
+  readonly sourceUrl: string;
+  readonly metadata: Readonly<Record<string, unknown>> | undefined;
+  readonly texts: readonly string[];
+  /** texts x dimensions little-endian float32. */
+  readonly vectors: Buffer;
+}
+
+/** Closed fences are swept this often, when one more is closed. */
+const SWEEP_EVERY_MS = 60 * 60 * 1000;
+
+export class LibraryWriter {
+  readonly #store: Store;
+  readonly #dimensions: number;
+  #sweptAtMs = 0;
+
+  constructor(store: Store, dimensions: number) {
+    this.#store = store;
+    this.#dimensions = dimensions;
+  }
+
+  /** Replaces documents whole. @returns the change's number @throws LEASE_FENCED */
+  upsert(fence: FenceClaim | undefined, documents: readonly DocumentWrite[]): Promise<number> {
+    // Of two with one id the last wins.
+    const byId = new Map(documents.map((document) => [document.documentId, document]));
+    return durably(this.#store.env, () => {
+      this.#assertFence(fence);
+      const removed: KeyRange[] = [];
+      const { nextKey } = readState(this.#store);
+      let key = nextKey;
+      let added = 0;
+      for (const document of byId.values()) {
+        const previous = this.#removeDocument(document.documentId);
+        if (previous) removed.push(previous);
+        else added += 1;
+        this.#putDocument(document, key);
+        key += document.texts.length;
+      }
+      return this.#record([nextKey, key - nextKey], removed, added);
+    });
+  }
+
+  /** @returns ids that were not there @throws LEASE_FENCED */
+  delete(fence: FenceClaim | undefined, ids: readonly string[]): Promise<string[]> {
+    return durably(this.#store.env, () => {
+      this.#assertFence(fence);
+      const missing: string[] = [];
+      const removed: KeyRange[] = [];
+      const seen = new Set<string>();
+      for (const id of ids) {
+        if (seen.has(id)) continue;
+        seen.add(id);
+        const range = this.#removeDocument(id);
+        if (!range) missing.push(id);
+        else {
+          removed.push(range);
+          this.#store.documents.remove(Buffer.from(id));
+        }
+      }
+      if (removed.length > 0) this.#record([readState(this.#store).nextKey, 0], removed, -removed.length);
+      return missing;
+    });
+  }
+
+  /** @throws LEASE_FENCED */
+  async begin({ jobId, lease }: FenceClaim, nowMs: number): Promise<void> {
+    await durably(this.#store.env, () => {
+      const decision = beginLease(this.#fence(jobId), lease, nowMs);
+      if (decision.refused) throw fenced(jobId, lease, decision.refused);
+      this.#putFence(jobId, decision.row);
+    });
+  }
+
+  async end({ jobId, lease }: FenceClaim, nowMs: number): Promise<void> {
+    await durably(this.#store.env, () => {
+      const row = endLease(this.#fence(jobId), lease, nowMs);
+      if (row) this.#putFence(jobId, row);
+      this.#sweep(nowMs);
+    });
+  }
+
+  #assertFence(claim: FenceClaim | undefined): void {
+    if (!claim) return;
+    const refused = refuseMutation(this.#fence(claim.jobId), claim.lease);
+    if (refused) throw fenced(claim.jobId, claim.lease, refused);
+  }
+
+  #fence(jobId: string): FenceRow | undefined {
+    const row = this.#store.fences.get(Buffer.from(jobId));
+    return row && { ...row, lease: BigInt(row.lease) };
+  }
+
+  #putFence(jobId: string, row: FenceRow): void {
+    const stored: StoredFence = { ...row, lease: row.lease.toString() };
+    this.#store.fences.put(Buffer.from(jobId), stored);
+  }
+
+  #sweep(nowMs: number): void {
+    if (nowMs - this.#sweptAtMs < SWEEP_EVERY_MS) return;
+    this.#sweptAtMs = nowMs;
+    const forgotten = [...this.#store.fences.getRange()]
+      .filter(({ value }) => isForgotten({ ...value, lease: BigInt(value.lease) }, nowMs))
+      .map(({ key }) => key);
+    for (const key of forgotten) this.#store.fences.remove(key);
+  }
+
+  /** Takes a document's chunks and vectors out; its own row stays. */
+  #removeDocument(id: string): KeyRange | undefined {
+    const row = this.#store.documents.get(Buffer.from(id));
+    if (!row) return undefined;
+    for (let key = row.firstKey; key < row.firstKey + row.chunks; key++) {
+      this.#store.chunks.remove(key);
+      this.#store.vectors.remove(key);
+    }
+    return [row.firstKey, row.chunks];
+  }
+
+  #putDocument(document: DocumentWrite, firstKey: number): void {
+    const { documentId, texts, vectors, title, author, tags, sourceUrl, metadata } = document;
+    const bytes = this.#dimensions * 4;
+    texts.forEach((text, n) => {
+      this.#store.chunks.put(firstKey + n, [documentId, n, text]);
+      this.#store.vectors.put(firstKey + n, vectors.subarray(n * bytes, (n + 1) * bytes));
+    });
+    const row: DocumentRow = { title, author, tags, sourceUrl, metadata, firstKey, chunks: texts.length };
+    this.#store.documents.put(Buffer.from(documentId), row);
+  }
+
+  #record(added: KeyRange, removed: readonly KeyRange[], documents: number): number {
+    const state = readState(this.#store);
+    const gone = removed.reduce((sum, [, count]) => sum + count, 0);
+    const change = state.change + 1;
+    const removedTotal = state.removedTotal + gone;
+    this.#store.changes.put(change, { added, removed, removedTotal });
+    writeState(this.#store, {
+      ...state,
+      documents: state.documents + documents,
+      chunks: state.chunks + added[1] - gone,
+      nextKey: added[0] + added[1],
+      change,
+      removedTotal,
+    });
+    return change;
+  }
+}
+
+function fenced(jobId: string, lease: bigint, why: string): ArrwError {
+  const text =
+    why === "not begun"
+      ? `lease ${lease} of job ${jobId} was not begun`
+      : why === "closed"
+        ? `lease ${lease} of job ${jobId} has ended`
+        : `job ${jobId} has a newer lease than ${lease}`;
+  return new ArrwError("FAILED_PRECONDITION", text, { reason: "LEASE_FENCED" });
+}
+
+/** The row of a document. @throws DOCUMENT_NOT_FOUND */
+export function documentRow(store: Store, id: string): DocumentRow {
+  const row = store.documents.get(Buffer.from(id));
+  if (!row) throw notFound("document", id);
+  return row;
+}

@@ -1,0 +1,51 @@
+import { join, resolve } from "node:path";
+import { redacted } from "../../platform/config.ts";
+import { GrpcServer } from "../../platform/grpc/server.ts";
+import { runProcess } from "../../platform/lifecycle.ts";
+import { createLog } from "../../platform/log.ts";
+import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
+import { loadIndexConfig } from "./config.ts";
+import { IndexMetrics } from "./index-metrics.ts";
+import { Libraries } from "./libraries.ts";
+import { indexService } from "./rpc.ts";
+import { VectorPool } from "./vector-pool.ts";
+
+const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
+
+const config = loadIndexConfig(process.env);
+const log = createLog("index", config.ARRW_LOG_LEVEL);
+log.info({ settings: redacted(config) }, "index starts");
+const registry = createRegistry("index");
+const pool = new VectorPool({
+  threads: config.ARRW_INDEX_SEARCH_THREADS,
+  cacheBytes: config.ARRW_INDEX_VECTOR_CACHE_BYTES,
+  log,
+  onDeath: (error) => {
+    // What is acknowledged is on the disk; a new process picks up there.
+    log.fatal({ err: error }, "a vector thread died");
+    process.exit(1);
+  },
+});
+const libraries = new Libraries({
+  folder: resolve(join(config.ARRW_DATA_DIR, "index")),
+  pool,
+  log,
+  maxOpen: config.ARRW_INDEX_MAX_OPEN_LIBRARIES,
+  snapshotChanges: config.ARRW_INDEX_SNAPSHOT_CHANGES,
+});
+const server = new GrpcServer({
+  host: config.ARRW_HOST,
+  port: config.ARRW_INDEX_GRPC_PORT,
+  services: [indexService(libraries, new IndexMetrics(registry, libraries))],
+  log,
+  registry,
+  maxReceiveBytes: MAX_RECEIVE_BYTES,
+  defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
+});
+const probes = new ProbeListener({
+  host: config.ARRW_HOST,
+  port: config.ARRW_INDEX_HTTP_PORT,
+  registry,
+  checks: { libraries: () => libraries.unready },
+});
+await runProcess([probes, pool, libraries, server], log);

@@ -1,0 +1,212 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { exactSearch, MetricKind } from "usearch";
+import { distanceOf, type Metric } from "./domain/score.ts";
+import { openStore, readState, type Store } from "./store.ts";
+import { MAX_CANDIDATES, SCALAR_BYTES, UsearchIndex } from "./usearch-index.ts";
+import { type Block, type BlockCache, fitNorm, VectorBlocks } from "./vector-blocks.ts";
+import type { CheckedSnapshot, LibrarySpec, Progress, SearchResult, SearchSpec } from "./vector-protocol.ts";
+
+/**
+ * One library as its thread sees it: the index, the blocks, and two cursors. `addedThrough` is the highest key offered
+ * to the index, `change` the last change whose removals are in. A search takes the index for the keys up to
+ * `addedThrough` and brute force for those above, so it sees everything committed before it, however far the index
+ * lags.
+ */
+
+/** Adds go in until this much time is gone; then a search may come. */
+const SLICE_MS = 3;
+const ADDS_AT_ONCE = 4;
+/** Brute force lets others in after this long. */
+const YIELD_MS = 4;
+
+const METRIC_KINDS: Record<Metric, MetricKind> = {
+  cos: MetricKind.Cos,
+  ip: MetricKind.IP,
+  l2sq: MetricKind.L2sq,
+};
+
+export class VectorLibrary {
+  readonly spec: LibrarySpec;
+  readonly #store: Store;
+  readonly #index: UsearchIndex | undefined;
+  readonly #blocks: VectorBlocks;
+  #addedThrough = 0;
+  #change: number;
+  #removedTotal: number;
+  #tombstones = 0;
+  /** Highest key committed, as of the last look. */
+  #lastKey: number;
+
+  constructor(spec: LibrarySpec, snapshot: CheckedSnapshot | undefined, cache: BlockCache) {
+    this.spec = spec;
+    this.#store = openStore(spec.storeFolder);
+    const { dimensions, metric } = spec.parameters;
+    this.#blocks = new VectorBlocks(this.#store, dimensions, metric, cache);
+    this.#index = spec.indexType === "hnsw" ? new UsearchIndex(spec.parameters) : undefined;
+    const state = readState(this.#store);
+    this.#lastKey = state.nextKey - 1;
+    // Without a snapshot the index is filled from the live rows, so no earlier removal matters.
+    this.#change = snapshot?.row.change ?? state.change;
+    this.#removedTotal = snapshot?.row.removedTotal ?? state.removedTotal;
+    if (!snapshot || !this.#index) return;
+    this.#index.load(snapshot.path);
+    this.#addedThrough = snapshot.row.addedThrough;
+    this.#tombstones = snapshot.row.tombstones;
+  }
+
+  /** Committed vectors that the index has yet to get. */
+  get behind(): number {
+    return this.#index ? this.#lastKey - this.#addedThrough : 0;
+  }
+
+  get progress(): Progress {
+    const { dimensions, scalar, connectivity } = this.spec.parameters;
+    const size = this.#index?.size ?? 0;
+    // Vector, links of the lowest level (twice M, 4 bytes each), the levels above on average, and the bookkeeping.
+    const perNode = dimensions * SCALAR_BYTES[scalar] + connectivity * 8 + connectivity * 4 * 0.1 + 48;
+    return {
+      addedThrough: this.#index ? this.#addedThrough : this.#lastKey,
+      change: this.#change,
+      removedTotal: this.#removedTotal,
+      size: this.#index ? size : readState(this.#store).chunks,
+      tombstones: this.#tombstones,
+      indexBytes: Math.round((size + this.#tombstones) * perNode),
+      blockBytes: this.#blocks.bytes,
+    };
+  }
+
+  /** Takes in what was committed since the last look: removals at once, adds as work to do. */
+  catchUp(): void {
+    this.#store.env.resetReadTxn();
+    const state = readState(this.#store);
+    if (state.change === this.#change) return;
+    const { changes } = this.#store;
+    for (const { key, value } of changes.getRange({ start: this.#change + 1, end: state.change + 1 })) {
+      const removed = value.removed.flatMap(([first, count]) =>
+        Array.from({ length: count }, (_, i) => first + i).filter((each) => each <= this.#addedThrough),
+      );
+      if (this.#index) this.#tombstones += this.#index.remove(removed);
+      this.#blocks.apply(value.added, value.removed);
+      this.#change = key;
+      this.#removedTotal = value.removedTotal;
+    }
+    this.#lastKey = state.nextKey - 1;
+  }
+
+  /** Adds for a few milliseconds, up to the key `limit`. */
+  applySlice(limit = Number.MAX_SAFE_INTEGER): void {
+    this.catchUp();
+    const index = this.#index;
+    if (!index) return;
+    const until = performance.now() + SLICE_MS;
+    const end = Math.min(this.#lastKey, limit);
+    while (this.#addedThrough < end) {
+      this.#addFew(index, end);
+      if (performance.now() >= until) return;
+    }
+  }
+
+  #addFew(index: UsearchIndex, end: number): void {
+    const { dimensions } = this.spec.parameters;
+    const from = this.#addedThrough + 1;
+    const block = this.#blocks.get(this.#blocks.numbers(from, from)[0] as number);
+    const blockEnd = Math.min(end, block.base + block.span - 1);
+    const keys: number[] = [];
+    let key = from;
+    const rows = new Float32Array(ADDS_AT_ONCE * dimensions);
+    for (; key <= blockEnd && keys.length < ADDS_AT_ONCE; key++) {
+      const row = block.rowOf[key - block.base] as number;
+      if (row < 0) continue;
+      rows.set(this.#blocks.rowAt(block, row), keys.length * dimensions);
+      keys.push(key);
+    }
+    if (keys.length > 0) index.add(keys, rows.subarray(0, keys.length * dimensions));
+    // usearch puts new vectors into the places of removed ones first.
+    this.#tombstones = Math.max(0, this.#tombstones - keys.length);
+    this.#addedThrough = key - 1;
+  }
+
+  async search(spec: SearchSpec): Promise<SearchResult> {
+    this.catchUp();
+    const query = Float32Array.from(spec.vector);
+    if (this.spec.parameters.metric === "cos") fitNorm(query);
+    if (spec.mode === "keys") return this.#rank(spec.keys ?? new Float64Array(), query, spec.k);
+    if (spec.mode === "exact" || !this.#index)
+      return this.#rank(await this.#scan(query, spec.k, 1), query, spec.k);
+    return this.#searchIndex(this.#index, query, spec);
+  }
+
+  async #searchIndex(index: UsearchIndex, query: Float32Array, spec: SearchSpec): Promise<SearchResult> {
+    const wanted = Math.min(MAX_CANDIDATES, Math.max(spec.k, spec.ef));
+    const fromIndex = index.search(query, wanted);
+    const addedThrough = this.#addedThrough;
+    const tail = addedThrough < this.#lastKey ? await this.#scan(query, spec.k, addedThrough + 1) : [];
+    return this.#rank([...new Set([...fromIndex, ...tail])], query, spec.k);
+  }
+
+  /** Brute force over the keys from `from` on: the `k` nearest of every block, pruned now and then. */
+  async #scan(query: Float32Array, k: number, from: number): Promise<number[]> {
+    let found: Near[] = [];
+    let turnBegan = performance.now();
+    for (const number of this.#blocks.numbers(from, this.#lastKey)) {
+      found.push(...this.#nearestIn(this.#blocks.passing(number), query, k));
+      if (found.length > 4 * k + 4_096) found = nearest(found, k);
+      if (performance.now() - turnBegan < YIELD_MS) continue;
+      await nextTurn();
+      this.catchUp();
+      turnBegan = performance.now();
+    }
+    // A few more than k: single precision may have put close ones in the wrong order.
+    return nearest(found, k + 16).map(({ key }) => key);
+  }
+
+  #nearestIn(block: Block, query: Float32Array, k: number): Near[] {
+    if (block.count === 0) return [];
+    const { dimensions, metric } = this.spec.parameters;
+    // exactSearch reads from the start of the buffer, whatever the view says: rows begin there, and so must the query.
+    const rows = block.rows.subarray(0, block.count * dimensions);
+    const count = Math.min(k + 16, block.count);
+    const { keys, distances } = exactSearch(rows, query, dimensions, count, METRIC_KINDS[metric], 1);
+    return Array.from(keys, (row, i) => ({
+      key: block.keys[Number(row)] as number,
+      distance: distances[i] as number,
+    }));
+  }
+
+  /** Exact distances of those that are still there; the best k. Ties go by key. */
+  #rank(keys: Iterable<number>, query: Float32Array, k: number): SearchResult {
+    const { metric } = this.spec.parameters;
+    const found: Near[] = [];
+    for (const key of keys) {
+      const row = this.#blocks.row(key);
+      if (row) found.push({ key, distance: distanceOf(metric, query, row) });
+    }
+    const best = nearest(found, k);
+    return {
+      keys: Float64Array.from(best, ({ key }) => key),
+      distances: Float64Array.from(best, ({ distance }) => distance),
+    };
+  }
+
+  /** Blocks this thread while it writes: for small indexes only. */
+  save(path: string): Progress {
+    this.catchUp();
+    if (!this.#index) throw new Error("a flat library has no index to save");
+    this.#index.save(path);
+    return this.progress;
+  }
+
+  async close(): Promise<void> {
+    this.#blocks.close();
+    await this.#store.env.close();
+  }
+}
+
+interface Near {
+  readonly key: number;
+  readonly distance: number;
+}
+
+function nearest(found: Near[], k: number): Near[] {
+  return found.sort((a, b) => a.distance - b.distance || a.key - b.key).slice(0, k);
+}

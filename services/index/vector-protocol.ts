@@ -1,0 +1,98 @@
+import type { SnapshotRow } from "./store.ts";
+import type { HnswParameters } from "./usearch-index.ts";
+
+/** What the main thread says to vector and snapshot threads, and what they answer. Libraries go by their number. */
+
+export interface LibrarySpec {
+  readonly library: number;
+  /** Folder of its LMDB environment. */
+  readonly storeFolder: string;
+  readonly indexType: "hnsw" | "flat";
+  readonly parameters: HnswParameters;
+}
+
+/** Checked and ready to be loaded. */
+export interface CheckedSnapshot {
+  readonly path: string;
+  readonly row: SnapshotRow;
+}
+
+export interface SearchSpec {
+  /** hnsw = the index and the tail that it hasn't got yet; exact = all vectors; keys = those of `keys`. */
+  readonly mode: "hnsw" | "exact" | "keys";
+  readonly vector: Float32Array;
+  readonly k: number;
+  /** Candidates asked of the index. */
+  readonly ef: number;
+  readonly keys?: Float64Array;
+}
+
+/** Best first; distances in double precision from the stored vectors. */
+export interface SearchResult {
+  readonly keys: Float64Array;
+  readonly distances: Float64Array;
+}
+
+/** How far an index has come. */
+export interface Progress {
+  /** Every live vector up to this key is in it. */
+  readonly addedThrough: number;
+  /** Removals up to this change are in it. */
+  readonly change: number;
+  readonly removedTotal: number;
+  /** Live vectors in it. */
+  readonly size: number;
+  /** Removed ones that still take room. */
+  readonly tombstones: number;
+  /** Memory of the index, estimated: the binding tells no figure. About the size of its file. */
+  readonly indexBytes: number;
+  /** Memory of the vectors kept for brute force. */
+  readonly blockBytes: number;
+}
+
+export type VectorRequest =
+  | { readonly type: "open"; readonly spec: LibrarySpec; readonly snapshot?: CheckedSnapshot }
+  | { readonly type: "search"; readonly library: number; readonly search: SearchSpec }
+  | { readonly type: "save"; readonly library: number; readonly path: string }
+  | { readonly type: "close"; readonly library: number };
+
+/** Answers by `id`; `changed` and `progress` have none. */
+export type ToVectorThread =
+  | { readonly id: number; readonly request: VectorRequest }
+  | { readonly type: "changed"; readonly library: number };
+
+export type FromThread =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: string }
+  | { readonly type: "progress"; readonly library: number; readonly progress: Progress };
+
+export type SnapshotRequest =
+  /** Checksum and structure of a file that is about to be loaded. */
+  | {
+      readonly type: "check";
+      readonly path: string;
+      readonly row: SnapshotRow;
+      readonly parameters: HnswParameters;
+    }
+  /** Flushes, checks and renames a saved file. */
+  | { readonly type: "seal"; readonly from: string; readonly to: string; readonly parameters: HnswParameters }
+  /** Makes the next file from the one before and what the store has since. */
+  | {
+      readonly type: "build";
+      readonly spec: LibrarySpec;
+      readonly from: CheckedSnapshot;
+      readonly path: string;
+      /** Highest key to add. */
+      readonly through: number;
+    };
+
+export interface ToSnapshotThread {
+  readonly id: number;
+  readonly request: SnapshotRequest;
+}
+
+/** What "seal" answers. */
+export interface Sealed {
+  readonly bytes: number;
+  readonly sha256: string;
+}
