@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { Document } from "../../../proto/gen/arrwdb/v1/document.ts";
+import { SubmitJobRequest } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { canonicalDocument, canonicalRequest } from "../../../services/gateway/domain/digest.ts";
+import { anySubmit } from "../../support/arbitrary-requests.ts";
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+function shuffled(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(shuffled);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .reverse()
+      .map(([key, child]) => [key, shuffled(child)]),
+  );
+}
+
+test("the order of metadata's keys makes no difference, their values do", () => {
+  fc.assert(
+    fc.property(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 4 }), { maxKeys: 6 }), (metadata) => {
+      const one = Document.fromPartial({ texts: ["x"], metadata });
+      const two = Document.fromPartial({
+        texts: ["x"],
+        metadata: shuffled(metadata) as Record<string, unknown>,
+      });
+      assert.equal(hex(canonicalDocument(one)), hex(canonicalDocument(two)));
+      const other = Document.fromPartial({ texts: ["x"], metadata: { ...metadata, more: 1, other: 2 } });
+      assert.notEqual(hex(canonicalDocument(one)), hex(canonicalDocument(other)));
+    }),
+  );
+});
+
+test("a request is the same after it went over the wire, its labels in any order", () => {
+  fc.assert(
+    fc.property(anySubmit, (request) => {
+      const decoded = SubmitJobRequest.decode(SubmitJobRequest.encode(request).finish());
+      const labels = Object.fromEntries(Object.entries(decoded.labels).reverse());
+      assert.equal(hex(canonicalRequest(decoded)), hex(canonicalRequest({ ...decoded, labels })));
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test("every field of a request counts", () => {
+  const base = SubmitJobRequest.fromPartial({
+    requestId: "r",
+    spec: { spec: { $case: "echo", value: { message: "x" } } },
+  });
+  const others = [
+    { ...base, libraryId: "l" },
+    { ...base, maxRetries: 0 },
+    { ...base, runAt: new Date(0) },
+    { ...base, labels: { k: "v" } },
+    { ...base, executionTimeout: { seconds: 1n, nanos: 0 } },
+    SubmitJobRequest.fromPartial({
+      requestId: "r",
+      spec: { spec: { $case: "echo", value: { message: "y" } } },
+    }),
+  ];
+  const digests = new Set([base, ...others].map((request) => hex(canonicalRequest(request))));
+  assert.equal(digests.size, others.length + 1);
+});
