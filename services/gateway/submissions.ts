@@ -1,5 +1,5 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import { v7 as uuidv7 } from "uuid";
+
 import { ArrwError, ErrorCode, invalidArgument, toArrwError } from "../../platform/errors.ts";
 import { SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import { SubmitError, SubmitJobRequest, SubmitJobsResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
@@ -7,6 +7,7 @@ import { canonicalDocument, canonicalRequest, withoutDocuments } from "./domain/
 import { jobTypeOf } from "./domain/job-types.ts";
 import { checkSubmit, MAX_REQUEST_BYTES } from "./domain/validation/submit.ts";
 import type { IndexClient, KnownLibrary } from "./index-client.ts";
+import { newJobId } from "./job-ids.ts";
 import { documentBytes, type ReceivedSubmit } from "./received.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 import { RequestDigest, type Spool, type Spooled } from "./spool.ts";
@@ -70,7 +71,7 @@ export class Submissions {
   prepare(received: ReceivedSubmit, library: Library, bounds: CallBounds): Submission | Promise<Submission> {
     const { request: asked } = received;
     const type = checked(asked, library, false);
-    const jobId = uuidv7();
+    const jobId = newJobId();
     const request = handedOn(received, library);
     const digest = asked.requestId === "" ? undefined : digestOf(asked).finish();
     if (asked.spec?.spec?.$case !== "batchImport") {
@@ -92,7 +93,7 @@ export class Submissions {
   } {
     const { request } = header;
     const type = checked(request, library, true);
-    const jobId = uuidv7();
+    const jobId = newJobId();
     const spec = request.spec ?? {
       spec: { $case: "batchImport", value: { documents: [], chunkSize: 0 } },
     };
