@@ -17,16 +17,16 @@ export async function repeatWhileUnavailable<T>(
       return await run();
     } catch (error) {
       const waitMs = backoffMs * (0.5 + Math.random());
-      if (!isAway(error) || Date.now() + waitMs >= deadlineMs) throw error;
+      if (signal.aborted || !isAway(error) || Date.now() + waitMs >= deadlineMs) throw error;
       await delay(waitMs, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) throw error;
     }
   }
 }
 
-/** A service that dies in the midst of a call can also show as a reset stream. */
+/** A service that dies or is forced to stop in the midst of a call can also show as a stream that was reset. */
 function isAway(error: unknown): boolean {
   if (!(error instanceof ArrwError)) return false;
-  if (error.code === "UNAVAILABLE") return true;
-  return (error.code === "INTERNAL" || error.code === "CANCELLED") && /RST_STREAM/.test(error.message);
+  if (error.code === "UNAVAILABLE" || error.code === "CANCELLED") return true;
+  return error.code === "INTERNAL" && /RST_STREAM/.test(error.message);
 }

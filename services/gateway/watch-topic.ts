@@ -48,6 +48,7 @@ export interface TopicOptions {
   /** Encoded GetJobResponse. */
   readonly getJob: (jobId: string) => Promise<Buffer>;
   readonly onCoalesced: () => void;
+  readonly onOverflow: () => void;
 }
 
 export class WatchTopic {
@@ -110,7 +111,7 @@ export class WatchTopic {
     for (const watcher of waiting) {
       const offered = watcher.queue.offerTransition(entry);
       if (offered === "replaced") this.#options.onCoalesced();
-      if (offered === "overflow") watcher.end(tooSlow());
+      if (offered === "overflow") this.#overflow(watcher);
       watcher.wake();
     }
   }
@@ -134,6 +135,12 @@ export class WatchTopic {
 
   onDeleted(): void {
     for (const watcher of this.watchers) watcher.end(notFound("job", this.jobId));
+  }
+
+  #overflow(watcher: Watcher): void {
+    if (watcher.ended) return;
+    this.#options.onOverflow();
+    watcher.end(tooSlow());
   }
 
   async #fetch(): Promise<Snapshot> {

@@ -53,6 +53,7 @@ export class Watches implements Part {
   readonly #recent: Uint8Array[][] = [];
   readonly #streams: Gauge;
   readonly #coalesced: Counter;
+  readonly #overflows: Counter;
   #listening: Promise<Listening> | undefined;
   #linger: NodeJS.Timeout | undefined;
   #catchUp: NodeJS.Timeout | undefined;
@@ -66,6 +67,11 @@ export class Watches implements Part {
     this.#coalesced = new Counter({
       name: "arrw_watch_progress_coalesced_total",
       help: "Progress reports that a newer one replaced before a watcher got them",
+      registers,
+    });
+    this.#overflows = new Counter({
+      name: "arrw_watch_overflows_total",
+      help: "WatchJob streams ended because the client was too far behind",
       registers,
     });
   }
@@ -122,6 +128,7 @@ export class Watches implements Part {
         jobId,
         getJob: (id) => this.#getJob(id),
         onCoalesced: () => this.#coalesced.inc(),
+        onOverflow: () => this.#overflows.inc(),
       });
       this.#topics.set(jobId, topic);
     }

@@ -23,6 +23,8 @@ export class FakeScheduler {
   reads = 0;
   /** Answers instead of the fake's own logic, where it gives something. */
   onSubmit: ((submission: Submission) => SubmitJobsResult | undefined) | undefined;
+  /** Runs before a submit is dealt with. */
+  beforeSubmit: ((submissions: readonly Submission[]) => Promise<void>) | undefined;
   /** Thrown by the next calls, one each. */
   readonly failures: ArrwError[] = [];
   /** Runs before a read is answered. */
@@ -59,6 +61,12 @@ export class FakeScheduler {
   /** Starts again on the same port with `start`. */
   async stop(): Promise<void> {
     await Promise.all(this.#servers.splice(0).map((server) => server.stop()));
+  }
+
+  /** Breaks every connection in the midst of its calls, as a killed process does; `start` brings it back. */
+  async crash(): Promise<void> {
+    for (const server of this.#servers) server.raw.forceShutdown();
+    await this.stop();
   }
 
   /** Makes the next revision of a job, known here at once; `journal` false leaves the journal without it. */
@@ -106,6 +114,7 @@ export class FakeScheduler {
     return implement(SchedulerServiceService, {
       submitJobs: async ({ submissions }) => {
         this.#fail();
+        await this.beforeSubmit?.(submissions);
         return { results: submissions.map((submission) => this.#submit(submission)) };
       },
       getJob: async ({ jobId }: GetJobRequest) => {

@@ -214,6 +214,23 @@ test("a submit outlives a scheduler that is away for a moment, with the same id"
   assert.equal((await running).job?.type, "echo");
 });
 
+test("a scheduler killed in the midst of a submit gets it again, with the same id", async (t) => {
+  const { jobs, scheduler } = await startTestGateway(t);
+  const ids: string[] = [];
+  let release: () => void = () => undefined;
+  scheduler.beforeSubmit = ([submission]) => {
+    ids.push(submission?.jobId ?? "");
+    return ids.length > 1 ? Promise.resolve() : new Promise((resolve) => (release = resolve));
+  };
+  const running = unary(jobs, jobs.submitJob, echo("x"), CALL);
+  await eventually(() => ids.length === 1);
+  await scheduler.crash();
+  release();
+  await scheduler.start(t);
+  const { job } = await running;
+  assert.deepEqual(ids, [job?.jobId, job?.jobId]);
+});
+
 test("without a scheduler a submit ends with UNAVAILABLE before the client's deadline", async (t) => {
   const { jobs, scheduler } = await startTestGateway(t);
   await scheduler.stop();

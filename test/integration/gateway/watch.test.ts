@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { test } from "node:test";
+import type { ServiceError } from "@grpc/grpc-js";
 import { ArrwError } from "../../../platform/errors.ts";
-import { serverStream } from "../../../platform/grpc/client.ts";
+import { serverStream, unary } from "../../../platform/grpc/client.ts";
 import { type Job, JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { eventually } from "../../support/eventually.ts";
 import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
@@ -201,6 +203,81 @@ test("after another leader took over, the scheduler's word closes what the journ
   await scheduler.append([], "127.0.0.1:1");
   assert.equal(await ended, "OK");
   assert.deepEqual(revisions(seen), [1, 2]);
+});
+
+test("the first message comes within 50 ms", async (t) => {
+  const gateway = await startTestGateway(t);
+  await gateway.scheduler.move("j", { status: RUNNING });
+  const { jobs } = gateway;
+  await unary(jobs, jobs.getJob, { jobId: "j" }, { timeoutMs: 5_000 });
+  const latencies: number[] = [];
+  for (let round = 0; round < 20; round++) {
+    const startedAt = performance.now();
+    const call = { timeoutMs: 5_000 };
+    for await (const _ of serverStream(jobs, jobs.watchJob, { jobId: "j", afterRevision: 0n }, call)) break;
+    latencies.push(performance.now() - startedAt);
+  }
+  latencies.sort((a, b) => a - b);
+  t.diagnostic(`cold or warm, ms: ${latencies.map((each) => each.toFixed(1)).join(" ")}`);
+  assert.ok((latencies[10] ?? 1_000) < 50);
+});
+
+test("a client that doesn't read gets the newest progress, every transition, or a clear end", async (t) => {
+  const gateway = await startTestGateway(t);
+  const { scheduler, jobs } = gateway;
+  await scheduler.move("j", { status: RUNNING, waitingFor: "x".repeat(16_000) });
+  const stream = jobs.watchJob({ jobId: "j", afterRevision: 0n });
+  const seen: Job[] = [];
+  await new Promise<void>((resolve) => {
+    stream.once("data", ({ job }: { job: Job }) => {
+      seen.push(job);
+      stream.pause();
+      resolve();
+    });
+  });
+  for (let at = 1; at <= 1_000; at++) scheduler.report("j", 1n, progress(at, 2_000));
+  for (let at = 0; at < 300; at++) await scheduler.move("j", {});
+  await scheduler.move("j", { status: COMPLETED });
+  const coalesced = async (): Promise<number> => {
+    const metrics = await (await fetch(`${gateway.probes}/metrics`)).text();
+    return Number(/arrw_watch_progress_coalesced_total\{[^}]*\} (\d+)/.exec(metrics)?.[1]);
+  };
+  await eventually(async () => (await coalesced()) > 500);
+  const ended = once(stream, "end");
+  stream.on("data", ({ job }: { job: Job }) => seen.push(job));
+  stream.resume();
+  await ended;
+  const transitions = [...new Set(revisions(seen))];
+  assert.deepEqual(
+    transitions,
+    Array.from({ length: 302 }, (_, at) => at + 1),
+  );
+  assert.deepEqual(
+    revisions(seen),
+    revisions(seen).sort((a, b) => a - b),
+  );
+});
+
+test("a client more than 1,000 transitions behind is told so", async (t) => {
+  const gateway = await startTestGateway(t);
+  const { scheduler, jobs } = gateway;
+  await scheduler.move("j", { status: RUNNING, waitingFor: "x".repeat(16_000) });
+  const stream = jobs.watchJob({ jobId: "j", afterRevision: 0n });
+  await new Promise<void>((resolve) => {
+    stream.once("data", () => {
+      stream.pause();
+      resolve();
+    });
+  });
+  await Promise.all(Array.from({ length: 2_500 }, () => scheduler.move("j", {})));
+  const ended = new Promise<number>((resolve) => {
+    stream.on("error", (error: ServiceError) => resolve(error.code));
+  });
+  const metrics = async (): Promise<string> => (await fetch(`${gateway.probes}/metrics`)).text();
+  await eventually(async () => /arrw_watch_overflows_total\{[^}]*\} 1/.test(await metrics()));
+  stream.on("data", () => undefined);
+  stream.resume();
+  assert.equal(await ended, 8);
 });
 
 test("a stopping gateway ends its watches with UNAVAILABLE, quickly", async (t) => {
