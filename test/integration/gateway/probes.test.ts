@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { create, createFileRegistry, fromBinary } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { credentials } from "@grpc/grpc-js";
+import { serverStream, unary } from "../../../platform/grpc/client.ts";
+import {
+  ServerReflectionClient,
+  type ServerReflectionRequest,
+  type ServerReflectionResponse,
+} from "../../../proto/gen/grpc/reflection/v1/reflection.ts";
+import { ServerReflectionClient as AlphaClient } from "../../../proto/gen/grpc/reflection/v1alpha/reflection.ts";
+import { HealthClient } from "../../../proto/gen/health/v1/health.ts";
+import { eventually } from "../../support/eventually.ts";
+import { startTestGateway } from "../../support/gateway.ts";
+
+type Asked = ServerReflectionRequest["messageRequest"];
+const CALL = { timeoutMs: 5_000 };
+const SERVING = 1;
+const NOT_SERVING = 2;
+
+/** All answers of one stream, in order. */
+function reflect(
+  client: ServerReflectionClient | AlphaClient,
+  asked: readonly Asked[],
+): Promise<ServerReflectionResponse["messageResponse"][]> {
+  return new Promise((resolve, reject) => {
+    const stream = client.serverReflectionInfo();
+    const answers: ServerReflectionResponse["messageResponse"][] = [];
+    stream.on("data", ({ messageResponse }: ServerReflectionResponse) => answers.push(messageResponse));
+    stream.on("error", reject);
+    stream.on("end", () => resolve(answers));
+    for (const messageRequest of asked) stream.write({ host: "", messageRequest });
+    stream.end();
+  });
+}
+
+test("reflection lists the services and gives every file of theirs, imports included", async (t) => {
+  const { address } = await startTestGateway(t);
+  for (const Stub of [ServerReflectionClient, AlphaClient]) {
+    const client = new Stub(address, credentials.createInsecure());
+    const [list, files, method, wellKnown, unknown, nothing] = await reflect(client, [
+      { $case: "listServices", value: "" },
+      { $case: "fileContainingSymbol", value: "arrwdb.v1.JobService" },
+      { $case: "fileContainingSymbol", value: "arrwdb.v1.LibraryService.Search" },
+      { $case: "fileByFilename", value: "google/protobuf/struct.proto" },
+      { $case: "fileContainingSymbol", value: "arrwdb.v1.Nothing" },
+      undefined,
+    ]);
+    client.close();
+    assert.ok(list?.$case === "listServicesResponse");
+    assert.deepEqual(
+      list.value.service.map(({ name }) => name),
+      ["arrwdb.v1.JobService", "arrwdb.v1.LibraryService", "grpc.health.v1.Health"],
+    );
+    assert.ok(files?.$case === "fileDescriptorResponse");
+    const protos = files.value.fileDescriptorProto.map((bytes) =>
+      fromBinary(FileDescriptorProtoSchema, bytes),
+    );
+    assert.deepEqual(protos.map(({ name }) => name).sort(), [
+      "arrwdb/v1/document.proto",
+      "arrwdb/v1/jobs.proto",
+      "google/protobuf/duration.proto",
+      "google/protobuf/struct.proto",
+      "google/protobuf/timestamp.proto",
+    ]);
+    const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: protos.reverse() }));
+    assert.equal(registry.getService("arrwdb.v1.JobService")?.methods.length, 14);
+    assert.equal(method?.$case, "fileDescriptorResponse");
+    assert.equal(wellKnown?.$case, "fileDescriptorResponse");
+    assert.ok(unknown?.$case === "errorResponse" && unknown.value.errorCode === 5);
+    assert.ok(nothing?.$case === "errorResponse" && nothing.value.errorCode === 3);
+  }
+});
+
+test("health and readiness follow what the gateway needs", async (t) => {
+  const { address, probes, scheduler, natsServer } = await startTestGateway(t);
+  const health = new HealthClient(address, credentials.createInsecure());
+  const check = async (service: string) => (await unary(health, health.check, { service }, CALL)).status;
+  const ready = async () => (await fetch(`${probes}/readyz`)).status;
+  await eventually(async () => (await check("")) === SERVING);
+  assert.equal(await ready(), 200);
+  await assert.rejects(check("nothing"), { code: "NOT_FOUND" });
+  const seen: number[] = [];
+  const watching = (async () => {
+    for await (const { status } of serverStream(
+      health,
+      health.watch,
+      { service: "" },
+      { timeoutMs: 20_000 },
+    )) {
+      seen.push(status);
+      if (seen.length === 3) return;
+    }
+  })();
+  await scheduler.stop();
+  await eventually(async () => (await check("arrwdb.v1.JobService")) === NOT_SERVING);
+  assert.equal(await check("arrwdb.v1.LibraryService"), SERVING);
+  assert.equal(await ready(), 503);
+  assert.match(await (await fetch(`${probes}/readyz`)).text(), /scheduler: not connected/);
+  await eventually(() => seen.length === 2);
+  await scheduler.start();
+  t.after(() => scheduler.stop());
+  await watching;
+  assert.deepEqual(seen, [SERVING, NOT_SERVING, SERVING]);
+  await natsServer.kill();
+  await eventually(async () => (await ready()) === 503);
+  assert.equal((await fetch(`${probes}/healthz`)).status, 200);
+  health.close();
+});
+
+test("calls of later parts say that they are not there yet", async (t) => {
+  const { jobs, libraries } = await startTestGateway(t);
+  const calls = [
+    () => unary(jobs, jobs.retryJob, { jobId: "j", fromCheckpoint: false, failedItemsOnly: false }, CALL),
+    () => unary(jobs, jobs.deleteJob, { jobId: "j" }, CALL),
+    () => unary(jobs, jobs.listJobItems, { jobId: "j", outcome: "", pageSize: 0, pageToken: "" }, CALL),
+    () => unary(libraries, libraries.rollbackGeneration, { libraryId: "l" }, CALL),
+    () => serverStream(jobs, jobs.watchJobs, { filter: undefined, afterCursor: "" }, CALL).next(),
+    () => serverStream(jobs, jobs.getJobLogs, { jobId: "j", follow: false }, CALL).next(),
+    () => serverStream(jobs, jobs.downloadExport, { jobId: "j", offset: 0n }, CALL).next(),
+    () => serverStream(libraries, libraries.watchLibrary, { libraryId: "l", afterCursor: "" }, CALL).next(),
+  ];
+  for (const call of calls) {
+    await assert.rejects(call(), {
+      code: "UNIMPLEMENTED",
+      message: /^\w+ is not available in this version$/,
+    });
+  }
+});
