@@ -6,7 +6,7 @@ import type { CallContext } from "../../platform/grpc/server.ts";
 import { SearchRequest as IndexSearch, IndexServiceService } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import type { SearchRequest } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import { checkSearch } from "./domain/validation/library.ts";
-import { packedVector } from "./domain/validation/vector.ts";
+import { packedVector, shapeOf } from "./domain/validation/vector.ts";
 import type { IndexClient, KnownLibrary } from "./index-client.ts";
 
 /** Searches: a text becomes a vector here, with the library's provider. */
@@ -35,8 +35,8 @@ export class Search {
 
   async #once(request: SearchRequest, context: CallContext): Promise<Buffer> {
     const known = await this.#index.library(request.libraryId, context).catch(toArrwError);
-    const embedding = known instanceof ArrwError ? undefined : known.library.embedding;
-    const violations = checkSearch(request, embedding);
+    const shape = known instanceof ArrwError ? undefined : shapeOf(known.library);
+    const violations = checkSearch(request, shape);
     if (violations.length > 0) throw invalidArgument(violations);
     if (known instanceof ArrwError) throw known;
     const { k, efSearch, filter, includeText, exact } = request;

@@ -6,6 +6,7 @@ import { SubmitError, SubmitJobRequest, SubmitJobsResult } from "../../proto/gen
 import { canonicalDocument, canonicalRequest, withoutDocuments } from "./domain/digest.ts";
 import { jobTypeOf } from "./domain/job-types.ts";
 import { checkSubmit, MAX_REQUEST_BYTES } from "./domain/validation/submit.ts";
+import { shapeOf } from "./domain/validation/vector.ts";
 import type { IndexClient, KnownLibrary } from "./index-client.ts";
 import { newJobId } from "./job-ids.ts";
 import { documentBytes, type ReceivedSubmit } from "./received.ts";
@@ -143,8 +144,8 @@ function checked(request: SubmitJobRequest, library: Library, streamed: boolean)
   if (type && !type.available) {
     throw new ArrwError("UNIMPLEMENTED", `jobs of type ${type.name} are not available in this version`);
   }
-  const embedding = library instanceof ArrwError ? undefined : library?.library.embedding;
-  const violations = checkSubmit(request, { embedding, streamed });
+  const shape = library instanceof ArrwError || !library ? undefined : shapeOf(library.library);
+  const violations = checkSubmit(request, { library: shape, streamed });
   if (violations.length > 0) throw invalidArgument(violations);
   if (library instanceof ArrwError) throw library;
   return type?.name ?? "";

@@ -29,7 +29,8 @@ import {
   anySubmit,
 } from "../../support/arbitrary-requests.ts";
 
-const UNARY = { embedding: { provider: "hashing", model: "", dimensions: 3 }, streamed: false };
+const LIBRARY = { provider: "hashing", dimensions: 3, maxValue: 1e15 };
+const UNARY = { library: LIBRARY, streamed: false };
 
 function submit(partial: DeepPartial<SubmitJobRequest>, streamed = false): readonly string[] {
   const request = SubmitJobRequest.fromPartial<DeepPartial<SubmitJobRequest>>(partial);
@@ -124,7 +125,7 @@ test("each bound of a document", () => {
   const check = (partial: DeepPartial<Document>, provider = "hashing"): string[] => {
     const violations = new Violations();
     const document = Document.fromPartial<DeepPartial<Document>>({ texts: ["x"], ...partial });
-    checkDocument("d", document, { provider, model: "", dimensions: 3 }, violations);
+    checkDocument("d", document, { ...LIBRARY, provider }, violations);
     return violations.list.map(({ field }) => field);
   };
   let deep: unknown = 1;
@@ -152,7 +153,8 @@ test("each bound of a document", () => {
     [{ vectors: [{ values: [1, 2, Infinity] }] }, ["d.vectors[0]"]],
     [{ vectors: [{ packed: Buffer.from(new Float32Array([1, 2, Number.NaN]).buffer) }] }, ["d.vectors[0]"]],
     [{ vectors: [{ packed: Buffer.from(new Float32Array([1, -Infinity, 3]).buffer) }] }, ["d.vectors[0]"]],
-    [{ vectors: [{ packed: Buffer.from(new Float32Array([1, 3.4e38, 3]).buffer) }] }, []],
+    [{ vectors: [{ packed: Buffer.from(new Float32Array([1, -1e14, 3]).buffer) }] }, []],
+    [{ vectors: [{ values: [1, 2, 1e16] }] }, ["d.vectors[0]"]],
     [{ texts: ["x", "y"], vectors: [{ values: [1, 2, 3] }] }, ["d.vectors"]],
   ];
   for (const [partial, fields] of cases) assert.deepEqual(check(partial), fields);
@@ -185,6 +187,8 @@ test("what is a library's default needs no check, what is set does", () => {
   assert.deepEqual(check({ embedding: {} }), ["embedding.dimensions"]);
   assert.deepEqual(check({ embedding: { dimensions: 16_384 } }), []);
   assert.deepEqual(check({ embedding: { dimensions: 16_385 } }), ["embedding.dimensions"]);
+  assert.deepEqual(check({ indexConfig: { scalar: "i8" } }), []);
+  assert.deepEqual(check({ indexConfig: { scalar: "i8", metric: "ip" } }), ["index_config.scalar"]);
   assert.deepEqual(check({ indexConfig: { connectivity: 129 } }), ["index_config.connectivity"]);
 });
 
@@ -223,7 +227,7 @@ test("whatever comes, the checks answer with readable violations", () => {
   fc.assert(
     fc.property(anyDocument, (document) => {
       const violations = new Violations();
-      checkDocument("d", Document.fromPartial<DeepPartial<Document>>(document), UNARY.embedding, violations);
+      checkDocument("d", Document.fromPartial<DeepPartial<Document>>(document), LIBRARY, violations);
       assertReadable(violations.list);
     }),
     { numRuns: 100 },

@@ -46,7 +46,10 @@ export interface Document {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** An embedding; exactly one of the two fields is set. Its length is the library's dimensions, all values are finite. */
+/**
+ * An embedding; exactly one of the two fields is set. Its length is the library's dimensions, all values are finite;
+ * for the metrics ip and l2sq within -1e15..1e15 (scalar f16: -65,504..65,504).
+ */
 export interface Vector {
   /** One number a dimension. */
   values: number[];
@@ -80,7 +83,10 @@ export interface EmbeddingConfig {
 export interface IndexConfig {
   /** What near means: cos (cosine, the default), ip (inner product), l2sq (squared Euclidean distance). */
   metric: string;
-  /** How the index stores numbers: f32, f16, bf16 (default), i8. Scores are always computed from float32. */
+  /**
+   * How the index stores numbers: f32, f16, bf16 (default), or i8, which goes with cos only. Scores are always
+   * computed from float32.
+   */
   scalar: string;
   /** Edges of a node (M): 2..128, 0 = 16. More: better recall, more memory, slower writes. */
   connectivity: number;

@@ -1,5 +1,5 @@
-import type { Document, EmbeddingConfig } from "../../../../proto/gen/arrwdb/v1/document.ts";
-import { checkVector } from "./vector.ts";
+import type { Document } from "../../../../proto/gen/arrwdb/v1/document.ts";
+import { checkVector, type LibraryShape } from "./vector.ts";
 import type { Violations } from "./violations.ts";
 
 const MAX_DOCUMENT_ID_BYTES = 512;
@@ -12,11 +12,11 @@ const MAX_TAG_BYTES = 256;
 const MAX_METADATA_LEVELS = 32;
 const MAX_METADATA_BYTES = 65_536;
 
-/** `embedding` undefined: the library is not known, so what depends on it is not checked. */
+/** `library` undefined: it is not known, so what depends on it is not checked. */
 export function checkDocument(
   path: string,
   document: Document,
-  embedding: EmbeddingConfig | undefined,
+  library: LibraryShape | undefined,
   violations: Violations,
 ): void {
   violations.maxBytes(`${path}.document_id`, document.documentId, MAX_DOCUMENT_ID_BYTES);
@@ -26,7 +26,7 @@ export function checkDocument(
   checkTexts(path, document.texts, violations);
   checkTags(path, document.tags, violations);
   if (document.metadata) checkMetadata(`${path}.metadata`, document.metadata, violations);
-  checkVectors(path, document, embedding, violations);
+  checkVectors(path, document, library, violations);
 }
 
 function checkTexts(path: string, texts: readonly string[], violations: Violations): void {
@@ -48,12 +48,12 @@ function checkTags(path: string, tags: readonly string[], violations: Violations
 function checkVectors(
   path: string,
   document: Document,
-  embedding: EmbeddingConfig | undefined,
+  library: LibraryShape | undefined,
   violations: Violations,
 ): void {
   const { texts, vectors } = document;
   if (vectors.length === 0) {
-    if (embedding?.provider === "none") {
+    if (library?.provider === "none") {
       violations.add(`${path}.vectors`, `one for each text, the library's provider is none; got 0`);
     }
     return;
@@ -63,7 +63,7 @@ function checkVectors(
   }
   for (const [index, vector] of vectors.entries()) {
     if (violations.full) return;
-    checkVector(`${path}.vectors[${index}]`, vector, embedding?.dimensions, violations);
+    checkVector(`${path}.vectors[${index}]`, vector, library, violations);
   }
 }
 

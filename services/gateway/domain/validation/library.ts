@@ -7,8 +7,8 @@ import type {
 import { checkFilter } from "./filter.ts";
 import { checkName } from "./ids.ts";
 import { checkPage } from "./paging.ts";
-import { checkVector } from "./vector.ts";
-import { type Violation, Violations } from "./violations.ts";
+import { checkVector, type LibraryShape } from "./vector.ts";
+import { quoted, type Violation, Violations } from "./violations.ts";
 
 export const INDEX_TYPES: readonly string[] = ["hnsw", "flat"];
 export const METRICS: readonly string[] = ["cos", "ip", "l2sq"];
@@ -38,6 +38,9 @@ export function checkCreateLibrary(
   const { metric, scalar, connectivity, expansionAdd, expansionSearch } = indexConfig;
   if (metric !== "") violations.oneOf("index_config.metric", metric, METRICS);
   if (scalar !== "") violations.oneOf("index_config.scalar", scalar, SCALARS);
+  if (scalar === "i8" && metric !== "" && metric !== "cos") {
+    violations.add("index_config.scalar", `i8 goes with metric cos only; got ${quoted(metric)}`);
+  }
   if (connectivity !== 0) violations.integer("index_config.connectivity", connectivity, 2, 128);
   if (expansionAdd !== 0) violations.integer("index_config.expansion_add", expansionAdd, 1, MAX_EXPANSION);
   if (expansionSearch !== 0) {
@@ -59,16 +62,8 @@ export function checkListDocuments(request: ListDocumentsRequest): readonly Viol
   return violations.list;
 }
 
-/** What is known of the library that is searched; undefined = nothing, it does not exist or can't be asked. */
-export interface SearchedLibrary {
-  readonly provider: string;
-  readonly dimensions: number;
-}
-
-export function checkSearch(
-  request: SearchRequest,
-  library: SearchedLibrary | undefined,
-): readonly Violation[] {
+/** `library` undefined: it does not exist or can't be asked. */
+export function checkSearch(request: SearchRequest, library: LibraryShape | undefined): readonly Violation[] {
   const violations = new Violations();
   violations.integer("k", request.k, 1, MAX_K);
   violations.integer("ef_search", request.efSearch, 0, MAX_EXPANSION);
@@ -86,7 +81,7 @@ export function checkSearch(
       }
       break;
     case "vector":
-      checkVector("vector", query.value, library?.dimensions, violations);
+      checkVector("vector", query.value, library, violations);
       break;
   }
   return violations.list;

@@ -1,8 +1,8 @@
-import type { EmbeddingConfig } from "../../../../proto/gen/arrwdb/v1/document.ts";
 import type { BatchImportSpec, EchoSpec, SubmitJobRequest } from "../../../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Duration } from "../../../../proto/gen/google/protobuf/duration.ts";
 import { JOB_TYPE_NAMES, jobTypeOf } from "../job-types.ts";
 import { checkDocument } from "./documents.ts";
+import type { LibraryShape } from "./vector.ts";
 import { grouped, quoted, type Violation, Violations } from "./violations.ts";
 
 const MAX_REQUEST_ID_CHARACTERS = 128;
@@ -24,8 +24,8 @@ const YEAR_10000_MS = 253_402_300_800_000;
 export const MAX_REQUEST_BYTES = 24_576;
 
 export interface SubmitContext {
-  /** Of the library, where it is known. */
-  readonly embedding: EmbeddingConfig | undefined;
+  /** Where it is known. */
+  readonly library: LibraryShape | undefined;
   /** The documents come in a stream of their own: the spec may be unset and has none. */
   readonly streamed: boolean;
 }
@@ -91,7 +91,7 @@ function checkSpec(request: SubmitJobRequest, context: SubmitContext, violations
       return;
     case "batchImport":
       checkChunking(spec.value, violations);
-      checkDocuments(spec.value, context.embedding, violations);
+      checkDocuments(spec.value, context.library, violations);
       return;
   }
 }
@@ -118,7 +118,7 @@ function checkChunking(spec: BatchImportSpec, violations: Violations): void {
 
 function checkDocuments(
   spec: BatchImportSpec,
-  embedding: EmbeddingConfig | undefined,
+  library: LibraryShape | undefined,
   violations: Violations,
 ): void {
   const { documents } = spec;
@@ -127,7 +127,7 @@ function checkDocuments(
   violations.maxItems(path, documents.length, MAX_DOCUMENTS);
   for (const [index, document] of documents.entries()) {
     if (violations.full) return;
-    checkDocument(`${path}[${index}]`, document, embedding, violations);
+    checkDocument(`${path}[${index}]`, document, library, violations);
   }
 }
 

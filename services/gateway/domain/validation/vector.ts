@@ -1,11 +1,32 @@
 import type { Vector } from "../../../../proto/gen/arrwdb/v1/document.ts";
+import type { Library } from "../../../../proto/gen/arrwdb/v1/libraries.ts";
 import type { Violations } from "./violations.ts";
 
-/** `dimensions` undefined: not known, so the length is not checked. */
+/** What a library asks of its vectors. */
+export interface LibraryShape {
+  readonly provider: string;
+  readonly dimensions: number;
+  /** Largest absolute value; the cosine doesn't see a vector's length, so any will do there. */
+  readonly maxValue: number;
+}
+
+const MAX_VALUE = 1e15;
+const MAX_F16_VALUE = 65_504;
+
+export function shapeOf({ embedding, indexConfig }: Library): LibraryShape {
+  const max = indexConfig?.scalar === "f16" ? MAX_F16_VALUE : MAX_VALUE;
+  return {
+    provider: embedding?.provider ?? "",
+    dimensions: embedding?.dimensions ?? 0,
+    maxValue: indexConfig?.metric === "cos" ? Number.POSITIVE_INFINITY : max,
+  };
+}
+
+/** `library` undefined: not known, so what depends on it is not checked. */
 export function checkVector(
   path: string,
   vector: Vector,
-  dimensions: number | undefined,
+  library: LibraryShape | undefined,
   violations: Violations,
 ): void {
   const { values, packed } = vector;
@@ -18,24 +39,18 @@ export function checkVector(
     return;
   }
   const length = values.length > 0 ? values.length : packed.length / 4;
-  if (dimensions !== undefined && length !== dimensions) {
-    violations.add(path, `${dimensions} dimensions; got ${length}`);
+  if (library && length !== library.dimensions) {
+    violations.add(path, `${library.dimensions} dimensions; got ${length}`);
   }
-  const bad = values.length > 0 ? values.findIndex((value) => !Number.isFinite(value)) : notFinite(packed);
-  if (bad >= 0) {
-    const value = values.length > 0 ? values[bad] : packed.readFloatLE(bad * 4);
-    violations.add(path, `finite numbers; got ${value} at ${bad}`);
+  const at = (index: number): number => values[index] ?? packed.readFloatLE(index * 4);
+  const max = library?.maxValue ?? Number.POSITIVE_INFINITY;
+  for (let index = 0; index < length; index++) {
+    const value = at(index);
+    if (!Number.isFinite(value)) violations.add(path, `finite numbers; got ${value} at ${index}`);
+    else if (Math.abs(value) > max) violations.add(path, `within -${max}..${max}; got ${value} at ${index}`);
+    else continue;
+    return;
   }
-}
-
-function notFinite(packed: Uint8Array): number {
-  for (let offset = 3; offset < packed.length; offset += 4) {
-    // A float32 is infinite or NaN exactly when all bits of its exponent are set.
-    const high = packed[offset] ?? 0;
-    const low = packed[offset - 1] ?? 0;
-    if ((high & 0x7f) === 0x7f && (low & 0x80) === 0x80) return (offset - 3) / 4;
-  }
-  return -1;
 }
 
 /** The vector as little-endian float32. */
