@@ -24,6 +24,9 @@ interface OpenLibrary {
   idle: (() => void) | undefined;
 }
 
+/** A stopping service makes last snapshots for this long; what is left is replayed by the next start. */
+const SAVE_MS = 1_000;
+
 /** All libraries: those in use are open, up to `maxOpen` of the others stay open, the rest are on the disk alone. */
 export class Libraries implements Part {
   readonly name = "libraries";
@@ -118,13 +121,14 @@ export class Libraries implements Part {
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
+    const saveUntil = performance.now() + SAVE_MS;
     for (const [number, open] of [...this.#open]) {
       if (open.uses > 0) {
         await new Promise<void>((resolve) => {
           open.idle = resolve;
         });
       }
-      await this.#close(number, open);
+      await this.#close(number, open, performance.now() < saveUntil);
     }
     await Promise.all(this.#closing.values());
     await this.#catalog?.close();
@@ -160,10 +164,10 @@ export class Libraries implements Part {
     }
   }
 
-  #close(number: number, open: OpenLibrary): Promise<void> {
+  #close(number: number, open: OpenLibrary, save = true): Promise<void> {
     this.#open.delete(number);
     const closed = open.library
-      .close()
+      .close(save)
       .catch((error: unknown) => this.#options.log.error({ err: error }, "a library could not be closed"))
       .finally(() => this.#closing.delete(number));
     this.#closing.set(number, closed);

@@ -1,4 +1,5 @@
 import { ArrwError, notFound } from "../../platform/errors.ts";
+import { isDocumentId } from "./document-scan.ts";
 import { beginLease, endLease, type FenceRow, isForgotten, refuseMutation } from "./domain/fence.ts";
 import {
   type DocumentRow,
@@ -74,7 +75,7 @@ export class LibraryWriter {
       for (const id of ids) {
         if (seen.has(id)) continue;
         seen.add(id);
-        const range = this.#removeDocument(id);
+        const range = isDocumentId(id) ? this.#removeDocument(id) : undefined;
         if (!range) missing.push(id);
         else {
           removed.push(range);

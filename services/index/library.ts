@@ -1,7 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ArrwError, notFound } from "../../platform/errors.ts";
-import { once } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Document, Filter } from "../../proto/gen/arrwdb/v1/document.ts";
 import type { Hit, Library as LibraryMessage } from "../../proto/gen/arrwdb/v1/libraries.ts";
@@ -38,7 +37,6 @@ export class Library {
   readonly #writer: LibraryWriter;
   readonly #reader: DocumentReader;
   readonly #searcher: LibrarySearcher;
-  readonly #openIndex: () => Promise<LibraryIndex>;
   #opening: Promise<LibraryIndex> | undefined;
   #index: LibraryIndex | undefined;
   #deleted = false;
@@ -52,7 +50,6 @@ export class Library {
     this.#writer = new LibraryWriter(this.#store, dimensions);
     this.#reader = new DocumentReader(this.#store);
     this.#searcher = new LibrarySearcher(this.#store, options.row.metric, scan);
-    this.#openIndex = once(() => this.#open());
   }
 
   get state(): StateRow {
@@ -83,17 +80,21 @@ export class Library {
       signal,
     );
     this.#assertThere();
-    const change = await this.#writer.upsert(fence, documents);
-    index.changed();
-    return change;
+    try {
+      return await this.#writer.upsert(fence, documents);
+    } finally {
+      index.changed();
+    }
   }
 
   /** @returns ids that were not there @throws LEASE_FENCED, LIBRARY_NOT_FOUND */
   async delete(fence: FenceClaim | undefined, ids: readonly string[]): Promise<string[]> {
     this.#assertThere();
-    const missing = await this.#writer.delete(fence, ids);
-    this.#index?.changed();
-    return missing;
+    try {
+      return await this.#writer.delete(fence, ids);
+    } finally {
+      this.#index?.changed();
+    }
   }
 
   /** @throws EMBEDDING_CHANGED, LIBRARY_NOT_FOUND */
@@ -177,11 +178,30 @@ export class Library {
     this.#index?.abandon();
   }
 
-  /** Only when nothing uses it any more. */
-  async close(): Promise<void> {
+  /**
+   * Only when nothing uses it any more.
+   * @param save take the time for a last snapshot of a small index
+   */
+  async close(save: boolean): Promise<void> {
     const index = await this.#opening?.catch(() => undefined);
-    await index?.close(!this.#deleted);
+    await index?.close(save && !this.#deleted);
     await this.#store.env.close();
+  }
+
+  /** Everybody waits for the same opening; after a failed one the next call tries again. */
+  #openIndex(): Promise<LibraryIndex> {
+    this.#opening ??= this.#open().then(
+      (index) => {
+        this.#index = index;
+        if (this.#deleted) index.abandon();
+        return index;
+      },
+      (error: unknown) => {
+        this.#opening = undefined;
+        throw error;
+      },
+    );
+    return this.#opening;
   }
 
   #open(): Promise<LibraryIndex> {
@@ -195,7 +215,7 @@ export class Library {
       parameters: { dimensions, metric, scalar, connectivity, expansionAdd, expansionSearch },
     };
     const byBytes = Math.floor(MAX_BEHIND_BYTES / (dimensions * 4));
-    this.#opening = LibraryIndex.open({
+    return LibraryIndex.open({
       store: this.#store,
       spec,
       folder: join(folder, "index"),
@@ -204,12 +224,7 @@ export class Library {
       snapshotChanges,
       maxBehind: Math.min(MAX_BEHIND, byBytes),
       ownSaveBytes: OWN_SAVE_BYTES,
-    }).then((index) => {
-      this.#index = index;
-      if (this.#deleted) index.abandon();
-      return index;
     });
-    return this.#opening;
   }
 
   async #usableIndex(): Promise<LibraryIndex> {

@@ -42,6 +42,7 @@ async function build(request: SnapshotRequest & { type: "build" }): Promise<Prog
 }
 
 async function handle(request: SnapshotRequest): Promise<unknown> {
+  if (request.type === "hello") return undefined;
   if (request.type === "check") return check(request);
   if (request.type === "build") return build(request);
   const fault = await structuralFault(request.from, request.parameters);

@@ -164,13 +164,15 @@ export class VectorBlocks {
 
   /** Appends the live vectors of the range that the block doesn't have. */
   #read(block: Block, [first, count]: KeyRange): void {
-    for (const { key, value } of this.#store.vectors.getRange({ start: first, end: first + count })) {
+    for (let key = first; key < first + count; key++) {
       const place = key - block.base;
       if ((block.rowOf[place] as number) >= 0) continue;
+      const bytes = this.#store.vectors.getBinaryFast(key);
+      if (!bytes) continue;
       const row = block.count++;
       block.keys[row] = key;
       block.rowOf[place] = row;
-      this.#copy(value, this.rowAt(block, row));
+      this.#copy(bytes, this.rowAt(block, row));
     }
   }
 
@@ -189,6 +191,7 @@ export class VectorBlocks {
     }
   }
 
+  /** LMDB lends a buffer that is longer than the value, until the next read. */
   #copy(bytes: Uint8Array, row: Float32Array): void {
     new Uint8Array(row.buffer, row.byteOffset, row.byteLength).set(bytes.subarray(0, row.byteLength));
     if (this.#metric === "cos") fitNorm(row);

@@ -49,7 +49,12 @@ export class VectorLibrary {
     this.#change = snapshot?.row.change ?? state.change;
     this.#removedTotal = snapshot?.row.removedTotal ?? state.removedTotal;
     if (!snapshot || !this.#index) return;
-    this.#index.load(snapshot.path);
+    try {
+      this.#index.load(snapshot.path);
+    } catch (error) {
+      void this.#store.env.close();
+      throw error;
+    }
     this.#addedThrough = snapshot.row.addedThrough;
     this.#tombstones = snapshot.row.tombstones;
   }

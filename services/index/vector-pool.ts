@@ -68,6 +68,8 @@ export class VectorPool implements Part {
     this.#snapshots = new ThreadClient(startThread("./snapshot-thread", import.meta.url, builder), {
       onDeath,
     });
+    const clients = this.#threads.map(({ client }) => client.ask({ type: "hello" }));
+    await Promise.all([...clients, this.#snapshots.ask({ type: "hello" })]);
   }
 
   /** @param onProgress told whenever the index has moved on */
@@ -75,7 +77,7 @@ export class VectorPool implements Part {
     spec: LibrarySpec,
     snapshot: CheckedSnapshot | undefined,
     onProgress: (progress: Progress) => void,
-  ): Promise<OpenIndex> {
+  ): Promise<{ readonly index: OpenIndex; readonly progress: Progress }> {
     const { library } = spec;
     const thread = this.#threads.reduce((a, b) => (b.libraries < a.libraries ? b : a));
     thread.libraries += 1;
@@ -85,26 +87,25 @@ export class VectorPool implements Part {
       thread.libraries -= 1;
       this.#listeners.delete(library);
     };
-    try {
-      const opened = snapshot ? { type: "open" as const, spec, snapshot } : { type: "open" as const, spec };
-      onProgress(await client.ask<Progress>(opened));
-    } catch (error) {
+    const request: VectorRequest = snapshot ? { type: "open", spec, snapshot } : { type: "open", spec };
+    const progress = await client.ask<Progress>(request).catch((error: unknown) => {
       release();
       throw error;
-    }
-    return {
+    });
+    const index: OpenIndex = {
       search: (search) =>
-        client.ask<SearchResult>(
+        client.ask(
           { type: "search", library, search },
           search.keys ? [search.keys.buffer as ArrayBuffer] : [],
         ),
       changed: () => client.tell({ type: "changed", library }),
-      save: (path) => client.ask<Progress>({ type: "save", library, path }),
+      save: (path) => client.ask({ type: "save", library, path }),
       close: async () => {
         await client.ask({ type: "close", library });
         release();
       },
     };
+    return { index, progress };
   }
 
   /** Why a snapshot must not be loaded; undefined = it may. */

@@ -50,7 +50,13 @@ export interface Progress {
   readonly blockBytes: number;
 }
 
+/** Answered once the thread has loaded its code. */
+export interface Hello {
+  readonly type: "hello";
+}
+
 export type VectorRequest =
+  | Hello
   | { readonly type: "open"; readonly spec: LibrarySpec; readonly snapshot?: CheckedSnapshot }
   | { readonly type: "search"; readonly library: number; readonly search: SearchSpec }
   | { readonly type: "save"; readonly library: number; readonly path: string }
@@ -67,6 +73,7 @@ export type FromThread =
   | { readonly type: "progress"; readonly library: number; readonly progress: Progress };
 
 export type SnapshotRequest =
+  | Hello
   /** Checksum and structure of a file that is about to be loaded. */
   | {
       readonly type: "check";

@@ -51,6 +51,8 @@ function known(number: number): VectorLibrary {
 
 async function handle(request: VectorRequest): Promise<unknown> {
   switch (request.type) {
+    case "hello":
+      return undefined;
     case "open": {
       const library = new VectorLibrary(request.spec, request.snapshot, cache);
       libraries.set(request.spec.library, library);

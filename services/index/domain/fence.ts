@@ -18,7 +18,7 @@ export type FenceRefusal = "older" | "closed" | "not begun";
 
 export type BeginDecision =
   | { readonly row: FenceRow; readonly refused?: undefined }
-  | { readonly refused: FenceRefusal };
+  | { readonly refused: FenceRefusal; readonly row?: undefined };
 
 /** Closed rows are forgotten after this long; no lease lives as long. */
 export const CLOSED_ROW_TTL_MS = 24 * 60 * 60 * 1000;
