@@ -1,0 +1,257 @@
+import { once as onceEvent } from "node:events";
+import type {
+  handleUnaryCall,
+  ServerDuplexStream,
+  ServerReadableStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+  ServiceDefinition,
+  UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { ArrwError, toArrwError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { toStatus } from "./status.ts";
+
+/**
+ * gRPC services from async functions. grpc-js must never see a bare async handler (a rejection leaves the client
+ * hanging), so `implement` wraps each one: errors become a status with details, a cancelled or expired call aborts
+ * `signal`, streams honour back-pressure, and a stopping server ends its streams with UNAVAILABLE.
+ */
+
+/** What a handler may know of its call. */
+export interface CallContext {
+  /** Aborted when the client went away, the deadline passed or the server stops. */
+  readonly signal: AbortSignal;
+  /** Unix ms; the client's, or now + the server's default. */
+  readonly deadlineMs: number;
+  /** First value of a request header. */
+  header(name: string): string | undefined;
+}
+
+/** A response may be given encoded: a Buffer is sent as it is. */
+type Encoded<T> = T | Buffer;
+type Unary<Q, R> = (request: Q, context: CallContext) => Promise<Encoded<R>>;
+type ServerStream<Q, R> = (request: Q, context: CallContext) => AsyncIterable<Encoded<R>>;
+type ClientStream<Q, R> = (requests: AsyncIterable<Q>, context: CallContext) => Promise<Encoded<R>>;
+type BothStreams<Q, R> = (requests: AsyncIterable<Q>, context: CallContext) => AsyncIterable<Encoded<R>>;
+
+interface MethodShape {
+  readonly path: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
+  readonly requestDeserialize: (bytes: Buffer) => unknown;
+  // biome-ignore lint/suspicious/noExplicitAny: the generated serializers are contravariant in their message
+  readonly responseSerialize: (value: any) => Buffer;
+}
+type RequestOf<M extends MethodShape> = ReturnType<M["requestDeserialize"]>;
+type ResponseOf<M extends MethodShape> = Parameters<M["responseSerialize"]>[0];
+
+/** The handlers of a generated service definition, each by the kind of its method. */
+export type Handlers<S extends Record<string, MethodShape>> = {
+  readonly [K in keyof S]: S[K]["requestStream"] extends true
+    ? S[K]["responseStream"] extends true
+      ? BothStreams<RequestOf<S[K]>, ResponseOf<S[K]>>
+      : ClientStream<RequestOf<S[K]>, ResponseOf<S[K]>>
+    : S[K]["responseStream"] extends true
+      ? ServerStream<RequestOf<S[K]>, ResponseOf<S[K]>>
+      : Unary<RequestOf<S[K]>, ResponseOf<S[K]>>;
+};
+
+/** A service ready to be served. */
+export interface ImplementedService {
+  readonly definition: ServiceDefinition;
+  bind(runtime: CallRuntime): UntypedServiceImplementation;
+}
+
+export interface CallRuntime {
+  readonly log: Logger;
+  readonly stopping: AbortSignal;
+  readonly defaultTimeoutMs: number;
+  observe(method: string, code: string, seconds: number): void;
+}
+
+/** Joins a generated service definition (`JobServiceService`) with its handlers. */
+export function implement<S extends Record<string, MethodShape>>(
+  service: S,
+  handlers: Handlers<S>,
+): ImplementedService {
+  const passThrough = Object.entries(service).map(([name, method]) => {
+    const encode = method.responseSerialize;
+    return [
+      name,
+      { ...method, responseSerialize: (v: unknown) => (Buffer.isBuffer(v) ? v : encode(v)) },
+    ] as const;
+  });
+  return {
+    definition: Object.fromEntries(passThrough) as unknown as ServiceDefinition,
+    bind: (runtime) =>
+      Object.fromEntries(
+        Object.entries(service).map(([name, method]) => {
+          const handler = (handlers as Record<string, unknown>)[name];
+          if (method.requestStream && method.responseStream)
+            return [name, bindBothStreams(handler as BothStreams<unknown, unknown>, method, runtime)];
+          if (method.requestStream)
+            return [name, bindClientStream(handler as ClientStream<unknown, unknown>, method, runtime)];
+          if (method.responseStream)
+            return [name, bindServerStream(handler as ServerStream<unknown, unknown>, method, runtime)];
+          return [name, bindUnary(handler as Unary<unknown, unknown>, method, runtime)];
+        }),
+      ) as UntypedServiceImplementation,
+  };
+}
+
+type AnyCall =
+  | ServerUnaryCall<unknown, unknown>
+  | ServerReadableStream<unknown, unknown>
+  | ServerWritableStream<unknown, unknown>
+  | ServerDuplexStream<unknown, unknown>;
+
+interface OpenCall {
+  readonly context: CallContext;
+  /** Reports the call's end and lets go of timers and listeners. */
+  close(error?: ArrwError): void;
+}
+
+function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): OpenCall {
+  const startedAt = performance.now();
+  const abort = new AbortController();
+  const given = call.getDeadline();
+  const asked = given instanceof Date ? given.getTime() : given;
+  const deadlineMs = Number.isFinite(asked) ? asked : Date.now() + runtime.defaultTimeoutMs;
+  const onCancelled = (): void => abort.abort(new ArrwError("CANCELLED", "the client cancelled the call"));
+  const onStopping = (): void =>
+    abort.abort(new ArrwError("UNAVAILABLE", "the server is stopping", { retryAfterMs: 500 }));
+  (call as ServerUnaryCall<unknown, unknown>).on("cancelled", onCancelled);
+  if (runtime.stopping.aborted) onStopping();
+  else runtime.stopping.addEventListener("abort", onStopping, { once: true });
+  return {
+    context: {
+      signal: abort.signal,
+      deadlineMs,
+      header: (name) => {
+        const value = call.metadata.get(name)[0];
+        return typeof value === "string" ? value : undefined;
+      },
+    },
+    close: (error) => {
+      (call as ServerUnaryCall<unknown, unknown>).off("cancelled", onCancelled);
+      runtime.stopping.removeEventListener("abort", onStopping);
+      runtime.observe(method.path, error?.code ?? "OK", (performance.now() - startedAt) / 1000);
+      if (error?.code === "INTERNAL")
+        runtime.log.error({ err: error.cause ?? error, method: method.path }, "call failed");
+    },
+  };
+}
+
+function bindUnary(
+  handler: Unary<unknown, unknown>,
+  method: MethodShape,
+  runtime: CallRuntime,
+): handleUnaryCall<unknown, unknown> {
+  return (call, callback) => {
+    const { context, close } = openCall(call, method, runtime);
+    invoke(() => handler(call.request, context)).then(
+      (response) => {
+        close();
+        callback(null, response);
+      },
+      (thrown: unknown) => {
+        const error = toArrwError(thrown);
+        close(error);
+        callback(toStatus(error));
+      },
+    );
+  };
+}
+
+function bindServerStream(
+  handler: ServerStream<unknown, unknown>,
+  method: MethodShape,
+  runtime: CallRuntime,
+) {
+  return (call: ServerWritableStream<unknown, unknown>): void =>
+    respond(call, method, runtime, (context) => handler(call.request, context));
+}
+
+function bindBothStreams(handler: BothStreams<unknown, unknown>, method: MethodShape, runtime: CallRuntime) {
+  return (call: ServerDuplexStream<unknown, unknown>): void =>
+    respond(call, method, runtime, (context) => handler(untilAborted(call, context.signal), context));
+}
+
+function respond(
+  call: ServerWritableStream<unknown, unknown> | ServerDuplexStream<unknown, unknown>,
+  method: MethodShape,
+  runtime: CallRuntime,
+  responses: (context: CallContext) => AsyncIterable<unknown>,
+): void {
+  const { context, close } = openCall(call, method, runtime);
+  const run = async (): Promise<void> => {
+    for await (const message of responses(context)) {
+      if (context.signal.aborted) throw context.signal.reason;
+      if (call.write(message)) continue;
+      await onceEvent(call, "drain", { signal: context.signal }).catch(() => undefined);
+    }
+    if (context.signal.aborted) throw context.signal.reason;
+  };
+  run().then(
+    () => {
+      close();
+      call.end();
+    },
+    (thrown: unknown) => {
+      const error = toArrwError(thrown);
+      close(error);
+      call.emit("error", toStatus(error));
+    },
+  );
+}
+
+/** The requests; ends with the signal's reason. Never destroys the call, which has a status to send yet. */
+async function* untilAborted(
+  call: ServerDuplexStream<unknown, unknown>,
+  signal: AbortSignal,
+): AsyncGenerator<unknown> {
+  const iterator = call.iterator({ destroyOnReturn: false });
+  const aborted = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+  aborted.catch(() => undefined);
+  for (;;) {
+    const next = await Promise.race([iterator.next(), aborted]);
+    if (next.done) return;
+    yield next.value;
+  }
+}
+
+function bindClientStream(
+  handler: ClientStream<unknown, unknown>,
+  method: MethodShape,
+  runtime: CallRuntime,
+) {
+  return (
+    call: ServerReadableStream<unknown, unknown>,
+    callback: (error: unknown, value?: unknown) => void,
+  ): void => {
+    const { context, close } = openCall(call, method, runtime);
+    // A stream that breaks, or a stopping server, must end the handler's iteration.
+    context.signal.addEventListener("abort", () => call.destroy(context.signal.reason), { once: true });
+    call.on("error", () => undefined);
+    invoke(() => handler(call, context)).then(
+      (response) => {
+        close();
+        callback(null, response);
+      },
+      (thrown: unknown) => {
+        const error = toArrwError(context.signal.aborted ? context.signal.reason : thrown);
+        close(error);
+        callback(toStatus(error));
+      },
+    );
+  };
+}
+
+/** A synchronous throw counts as a rejection. */
+async function invoke<T>(run: () => Promise<T>): Promise<T> {
+  return run();
+}
