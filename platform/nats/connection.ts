@@ -371,10 +371,12 @@ export class Nats implements Part {
       for await (const status of connection.status()) {
         if (status.type === Events.Disconnect) {
           this.#connected = false;
+          this.#publisher?.disconnected();
           gauge.set(0);
           log.warn("connection to NATS lost");
         } else if (status.type === Events.Reconnect) {
           this.#connected = true;
+          this.#publisher?.reconnected();
           gauge.set(1);
           reconnects.inc();
           log.info("connected to NATS again");

@@ -46,6 +46,7 @@ export class Publisher {
   readonly #decoder = new TextDecoder();
   readonly #sweep: NodeJS.Timeout;
   #next = 0;
+  #connected = true;
 
   constructor(connection: NatsConnection) {
     this.#connection = connection;
@@ -63,6 +64,8 @@ export class Publisher {
    * @throws AppendError
    */
   append(subject: string, data: Uint8Array, options: AppendOptions): Promise<number> {
+    // The client library would buffer it without bound and send it at an unknown later time.
+    if (!this.#connected) return Promise.reject(new AppendError("rejected", 0, "not connected to NATS"));
     return new Promise((resolve, reject) => {
       const id = String(this.#next++);
       this.#pending.set(id, { deadlineMs: performance.now() + options.timeoutMs, resolve, reject });
@@ -82,13 +85,26 @@ export class Publisher {
     });
   }
 
+  /** The connection broke: acknowledgements of what is in flight will never come, and nothing is sent until it is back. */
+  disconnected(): void {
+    this.#connected = false;
+    this.#failAll("the connection to NATS broke before the acknowledgement");
+  }
+
+  reconnected(): void {
+    this.#connected = true;
+  }
+
   close(): void {
     clearInterval(this.#sweep);
     this.#subscription.unsubscribe();
-    for (const pending of this.#pending.values()) {
-      pending.reject(new AppendError("unknown", 0, "the connection was closed before the acknowledgement"));
-    }
+    this.#failAll("the connection was closed before the acknowledgement");
+  }
+
+  #failAll(reason: string): void {
+    const all = [...this.#pending.values()];
     this.#pending.clear();
+    for (const pending of all) pending.reject(new AppendError("unknown", 0, reason));
   }
 
   #onReply(message: Msg): void {

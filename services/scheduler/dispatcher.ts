@@ -1,0 +1,164 @@
+import type { Nats } from "../../platform/nats/connection.ts";
+import { Subject } from "../../platform/nats/names.ts";
+import { Assignment, Cancellation, type LeaseGrant } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import type { Effect } from "./domain/commands.ts";
+import { type JobState, PENDING, RUNNING } from "./domain/state.ts";
+import type { Entry, JobTable } from "./jobs.ts";
+import { PendingQueue } from "./pending-queue.ts";
+import type { Lease, Worker, Workers } from "./workers.ts";
+
+export interface DispatcherOptions {
+  readonly nats: Nats;
+  readonly table: JobTable;
+  readonly workers: Workers;
+  readonly epoch: number;
+  /** The next lease number; the journal's batches carry the highest one. */
+  readonly nextLease: () => bigint;
+  /** False once another scheduler may lead: nothing is sent any more. */
+  readonly maySend: () => boolean;
+}
+
+const MAX_ASSIGNMENT_BYTES = 512 * 1024;
+
+/** Grants leases to workers with free slots, and pushes to them what is durable. */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #queue = new PendingQueue();
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+  }
+
+  /** Follows every decided transition: what is ready queues, what is leased takes a slot. */
+  onDecided(before: JobState | undefined, after: JobState | undefined, entry: Entry): void {
+    const { workers } = this.#options;
+    if (before && before.lease !== 0n && before.lease !== after?.lease) {
+      workers.ended(before.job.workerId, before.lease);
+    }
+    if (!after) return;
+    if (after.job.status === PENDING && before?.job.status !== PENDING) this.#queue.push(entry);
+    if (after.job.status === RUNNING && before?.lease !== after.lease) {
+      workers.granted(after.job.workerId, after.lease, entry.jobId, performance.now());
+    }
+  }
+
+  /** Takes up a job that a takeover found. */
+  restore(entry: Entry): void {
+    this.onDecided(undefined, entry.head, entry);
+  }
+
+  /** Grants as long as a type has both a job that is ready and a free slot. */
+  run(): void {
+    const { table, workers, nextLease } = this.#options;
+    for (;;) {
+      let granted = 0;
+      for (const type of this.#queue.readyTypes()) {
+        const worker = workers.freest(type);
+        const free = worker ? workers.freeSlots(worker) : 0;
+        for (let slot = 0; worker && slot < free; slot++) {
+          const entry = this.#queue.shift(type);
+          if (!entry) break;
+          table.transition(entry.jobId, { kind: "grant", lease: nextLease(), workerId: worker.workerId });
+          granted += 1;
+        }
+      }
+      if (granted === 0) return;
+    }
+  }
+
+  /** The oldest job of a type that waits for a slot. */
+  oldestPending(type: string): JobState | undefined {
+    return this.#queue.peek(type)?.head;
+  }
+
+  /** Sends what has become durable: one message per worker. */
+  send(effects: readonly Effect[]): void {
+    const grants = new Map<string, LeaseGrant[]>();
+    const cancels = new Map<string, bigint[]>();
+    for (const effect of effects) {
+      if (effect.kind === "assign") gather(grants, effect.workerId, grantOf(effect.state));
+      else if (effect.kind === "cancelLease") gather(cancels, effect.workerId, effect.lease);
+    }
+    for (const [workerId, leases] of grants) this.assign(workerId, leases);
+    for (const [workerId, leases] of cancels) this.cancel(workerId, leases);
+  }
+
+  assign(workerId: string, leases: readonly LeaseGrant[]): void {
+    const { nats, epoch, maySend, workers } = this.#options;
+    if (!maySend()) return;
+    const now = performance.now();
+    const worker = workers.get(workerId);
+    for (const { lease } of leases) {
+      const held = worker?.leases.get(lease);
+      if (held) held.sentAtMs = now;
+    }
+    for (const part of inParts(leases)) {
+      const message = Assignment.encode({ epoch: BigInt(epoch), leases: part }).finish();
+      nats.publish(Subject.assignments(workerId), message);
+    }
+  }
+
+  cancel(workerId: string, leases: readonly bigint[]): void {
+    const { nats, epoch, maySend } = this.#options;
+    if (!maySend()) return;
+    const message = Cancellation.encode({ epoch: BigInt(epoch), leases: [...leases] }).finish();
+    nats.publish(Subject.cancellations(workerId), message);
+  }
+
+  /** Sends leases again that never arrived. */
+  resend(worker: Worker, leases: readonly Lease[]): void {
+    const { table } = this.#options;
+    const grants = leases.flatMap(({ jobId, lease }) => {
+      const state = table.find(jobId)?.committed;
+      return state?.lease === lease ? [grantOf(state)] : [];
+    });
+    if (grants.length > 0) this.assign(worker.workerId, grants);
+  }
+}
+
+function gather<T>(map: Map<string, T[]>, key: string, value: T): void {
+  const values = map.get(key);
+  if (values) values.push(value);
+  else map.set(key, [value]);
+}
+
+/** A record is at most 64 KB, and so is a grant: 8 always fit; small ones go by the hundred. */
+function* inParts(leases: readonly LeaseGrant[]): Generator<LeaseGrant[]> {
+  let part: LeaseGrant[] = [];
+  let bytes = 0;
+  for (const grant of leases) {
+    const size = 256 + grant.checkpoint.length + grant.jobId.length + specBytes(grant);
+    if (bytes + size > MAX_ASSIGNMENT_BYTES && part.length > 0) {
+      yield part;
+      part = [];
+      bytes = 0;
+    }
+    part.push(grant);
+    bytes += size;
+  }
+  if (part.length > 0) yield part;
+}
+
+/** Echo is the one spec of small jobs by the thousand; others may take up to a record's bound. */
+function specBytes(grant: LeaseGrant): number {
+  const spec = grant.spec?.spec;
+  return spec?.$case === "echo" ? spec.value.message.length * 3 : 64 * 1024;
+}
+
+function grantOf(state: JobState): LeaseGrant {
+  const { job } = state;
+  return {
+    lease: state.lease,
+    jobId: job.jobId,
+    type: job.type,
+    libraryId: job.libraryId,
+    spec: job.spec,
+    attempt: job.attempt,
+    payloadObject: state.payloadObject,
+    itemCount: job.itemCount,
+    checkpoint: state.checkpoint,
+    executionTimeout: job.executionTimeout,
+    grantedAt: job.startedAt,
+    progress: job.progress,
+  };
+}

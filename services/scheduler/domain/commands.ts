@@ -1,0 +1,80 @@
+import type { Submission } from "../../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import type { JobError, JobProgress, JobResult } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import type { JobState } from "./state.ts";
+
+/** What can be asked of a job. Commands with a lease come from a worker and count only for the current lease. */
+export type Command =
+  | { readonly kind: "submit"; readonly submission: Submission }
+  | { readonly kind: "due" }
+  | { readonly kind: "grant"; readonly lease: bigint; readonly workerId: string }
+  | {
+      readonly kind: "checkpoint";
+      readonly lease: bigint;
+      readonly number: number;
+      readonly data: Buffer;
+      readonly progress: JobProgress | undefined;
+    }
+  | {
+      readonly kind: "complete";
+      readonly lease: bigint;
+      readonly result: JobResult | undefined;
+      readonly progress: JobProgress | undefined;
+    }
+  | {
+      readonly kind: "fail";
+      readonly lease: bigint;
+      readonly error: JobError;
+      /** Delay that the failure asks for; undefined = the backoff. */
+      readonly retryAfterMs: number | undefined;
+      /** Random number in [0, 1), for the jitter. */
+      readonly jitter: number;
+    }
+  | {
+      readonly kind: "stopped";
+      readonly lease: bigint;
+      readonly partialResult: JobResult | undefined;
+      readonly progress: JobProgress | undefined;
+    }
+  /** `delayMs` undefined: ready at once (a drain); set: a snooze. */
+  | { readonly kind: "release"; readonly lease: bigint; readonly delayMs: number | undefined }
+  /** The worker was lost: no heartbeat within the lease timeout. */
+  | { readonly kind: "lose"; readonly lease: bigint }
+  | { readonly kind: "requestCancel"; readonly reason: string }
+  /** The index has acknowledged that the lease's fence is closed. */
+  | { readonly kind: "fenceClosed"; readonly lease: bigint }
+  | { readonly kind: "delete" };
+
+export type CommandKind = Command["kind"];
+
+/** Why a command changes nothing. */
+export type Rejection =
+  | "EXISTS" // submit: the job is there
+  | "NOT_FOUND" // no such job
+  | "STALE_LEASE" // from another than the current lease, or an old checkpoint number
+  | "NOT_DUE" // due: its time has not come
+  | "WRONG_STATE" // the state has no such transition
+  | "ALREADY" // the state is already as asked
+  | "TERMINAL"; // cancel: it ended otherwise
+
+/** What has to be done outside once the transition is durable. */
+export type Effect =
+  | { readonly kind: "assign"; readonly workerId: string; readonly state: JobState }
+  | { readonly kind: "cancelLease"; readonly workerId: string; readonly lease: bigint }
+  | {
+      readonly kind: "closeFence";
+      readonly libraryId: string;
+      readonly jobId: string;
+      readonly lease: bigint;
+    }
+  | { readonly kind: "removePayload"; readonly objectId: string };
+
+export type Decision =
+  | {
+      readonly accepted: true;
+      /** The job after the transition; undefined = deleted. */
+      readonly state: JobState | undefined;
+      /** "" = nothing that clients see: same revision. */
+      readonly event: string;
+      readonly effects: readonly Effect[];
+    }
+  | { readonly accepted: false; readonly rejection: Rejection };

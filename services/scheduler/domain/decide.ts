@@ -1,0 +1,162 @@
+import type { JobError } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { retryDelayMs } from "./backoff.ts";
+import type { Command, Decision, Effect, Rejection } from "./commands.ts";
+import { BLOCKED, CANCELLED, isTerminal, type JobState, PENDING, RUNNING, SCHEDULED } from "./state.ts";
+import * as transition from "./transitions.ts";
+
+/**
+ * The state machine: a job and a command in, the next state and what is to be done out. Pure: the clock and
+ * randomness come with the call. docs/state-machine.md draws it; a test tries every state with every command.
+ */
+
+/** Losses in a row without progress after which a job counts as poison. */
+export const MAX_CONSECUTIVE_LOSSES = 3;
+
+/** @param now never earlier than the time of the job's last transition */
+export function decide(state: JobState | undefined, command: Command, now: Date): Decision {
+  if (command.kind === "submit") {
+    if (state) return reject("EXISTS");
+    return accept(transition.submitted(command.submission, now), "job.submitted");
+  }
+  if (!state) return reject("NOT_FOUND");
+  switch (command.kind) {
+    case "due":
+      return decideDue(state, now);
+    case "grant":
+      return decideGrant(state, command.lease, command.workerId, now);
+    case "requestCancel":
+      return decideCancel(state, command.reason, now);
+    case "fenceClosed":
+      if (state.fencePending === 0n || state.fencePending > command.lease) return reject("STALE_LEASE");
+      return accept(transition.fenceClosed(state), "");
+    case "delete":
+      if (!isTerminal(state.job.status) || state.fencePending !== 0n) return reject("WRONG_STATE");
+      return accept(undefined, "job.deleted", removePayload(state));
+    default:
+      if (state.job.status !== RUNNING || command.lease !== state.lease) return reject("STALE_LEASE");
+      return decideOutcome(state, command, now);
+  }
+}
+
+type LeaseCommand = Exclude<
+  Command,
+  | { kind: "submit" }
+  | { kind: "due" }
+  | { kind: "grant" }
+  | { kind: "requestCancel" }
+  | { kind: "fenceClosed" }
+  | { kind: "delete" }
+>;
+
+/** The current lease speaks. With a cancel requested, only a completed job is not CANCELLED. */
+function decideOutcome(state: JobState, command: LeaseCommand, now: Date): Decision {
+  const cancelling = state.job.cancelRequested;
+  switch (command.kind) {
+    case "checkpoint":
+      if (command.number <= state.checkpointNumber) return reject("STALE_LEASE");
+      return accept(
+        transition.checkpointed(state, command.number, command.data, command.progress),
+        "job.checkpointed",
+      );
+    case "complete":
+      return accept(transition.completed(state, command.result, command.progress, now), "job.completed");
+    case "stopped":
+      if (!cancelling) return accept(transition.ready(state, now), "job.released");
+      return cancelledNow(state, now, command.partialResult, command.progress);
+    case "release":
+      if (cancelling) return cancelledNow(state, now);
+      if (command.delayMs === undefined) return accept(transition.ready(state, now), "job.released");
+      return accept(transition.scheduledAt(state, later(now, command.delayMs)), "job.snoozed");
+    case "fail":
+      if (cancelling) return cancelledNow(transition.withError(state, command.error), now);
+      return decideFailure(state, command.error, command.retryAfterMs, command.jitter, now);
+    case "lose":
+      return decideLoss(state, now);
+  }
+}
+
+function decideDue(state: JobState, now: Date): Decision {
+  if (state.job.status !== SCHEDULED) return reject("WRONG_STATE");
+  if (state.job.runAt && state.job.runAt > now) return reject("NOT_DUE");
+  return accept(transition.ready(state, now), "job.ready");
+}
+
+function decideGrant(state: JobState, lease: bigint, workerId: string, now: Date): Decision {
+  if (state.job.status !== PENDING) return reject("WRONG_STATE");
+  const granted = transition.leased(state, lease, workerId, now);
+  return accept(granted, "job.started", [{ kind: "assign", workerId, state: granted }]);
+}
+
+function decideCancel(state: JobState, reason: string, now: Date): Decision {
+  const { status, workerId, cancelRequested } = state.job;
+  if (status === CANCELLED) return reject("ALREADY");
+  if (isTerminal(status)) return reject("TERMINAL");
+  if (status === PENDING || status === SCHEDULED || status === BLOCKED) {
+    return cancelledNow({ ...state, cancelReason: reason }, now);
+  }
+  if (cancelRequested) return reject("ALREADY");
+  return accept(transition.cancelRequested(state, reason), "job.cancel_requested", [
+    { kind: "cancelLease", workerId, lease: state.lease },
+  ]);
+}
+
+function decideFailure(
+  state: JobState,
+  error: JobError,
+  retryAfterMs: number | undefined,
+  jitter: number,
+  now: Date,
+): Decision {
+  const { retries, maxRetries } = state.job;
+  if (!error.retryable || retries >= maxRetries)
+    return accept(transition.failed(state, error, now), "job.failed");
+  const delayMs = retryDelayMs(retries, jitter, retryAfterMs);
+  const retried = transition.withRetry(transition.withError(state, error));
+  return accept(transition.scheduledAt(retried, later(now, delayMs)), "job.retrying");
+}
+
+function decideLoss(state: JobState, now: Date): Decision {
+  const lost = transition.withLoss(state);
+  const effects = closeFence(lost);
+  if (state.job.cancelRequested)
+    return accept(transition.cancelled(lost, undefined, undefined, now), "job.cancelled", effects);
+  if (lost.consecutiveLosses < MAX_CONSECUTIVE_LOSSES)
+    return accept(transition.ready(lost, now), "job.lost", effects);
+  const message = `${lost.consecutiveLosses} workers in a row were lost while they ran this job, without a checkpoint in between`;
+  return accept(
+    transition.failed(lost, { code: "WORKER_LOST", message, retryable: false }, now),
+    "job.failed",
+    effects,
+  );
+}
+
+function cancelledNow(
+  state: JobState,
+  now: Date,
+  partialResult?: Parameters<typeof transition.cancelled>[1],
+  progress?: Parameters<typeof transition.cancelled>[2],
+): Decision {
+  return accept(transition.cancelled(state, partialResult, progress, now), "job.cancelled");
+}
+
+function closeFence(state: JobState): Effect[] {
+  if (state.fencePending === 0n) return [];
+  const { libraryId, jobId } = state.job;
+  return [{ kind: "closeFence", libraryId, jobId, lease: state.fencePending }];
+}
+
+function removePayload(state: JobState): Effect[] {
+  return state.payloadObject === "" ? [] : [{ kind: "removePayload", objectId: state.payloadObject }];
+}
+
+function later(now: Date, delayMs: number): Date {
+  return new Date(now.getTime() + delayMs);
+}
+
+function accept(state: JobState | undefined, event: string, effects: readonly Effect[] = []): Decision {
+  return { accepted: true, state, event, effects };
+}
+
+function reject(rejection: Rejection): Decision {
+  return { accepted: false, rejection };
+}

@@ -1,0 +1,213 @@
+import { ArrwError } from "../../platform/errors.ts";
+import type { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import type { Job, JobProgress } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { Command, Effect, Rejection } from "./domain/commands.ts";
+import { decide } from "./domain/decide.ts";
+import { isActive, type JobState } from "./domain/state.ts";
+import { type Batch, encodeRecord, type Journal, MAX_RECORD_BYTES } from "./journal.ts";
+import { type JobStore, stateOf } from "./store.ts";
+
+/**
+ * All jobs, as two views. Head: what was decided; the next decision is taken on it. Committed: what the journal has
+ * acknowledged; reads, watches and the store see nothing else. Jobs that ended leave memory once the store has them.
+ */
+
+export interface Entry {
+  readonly jobId: string;
+  /** undefined = deleted. */
+  head: JobState | undefined;
+  committed: JobState | undefined;
+  /** The batch that holds the head's record; undefined = it is durable. */
+  batch: Batch<Transition> | undefined;
+  /** Journal sequence of the committed record. */
+  sequence: number;
+  /** Newest progress report of the current lease; not journalled. */
+  progress: JobProgress | undefined;
+}
+
+/** What a journal record stands for while it is on its way. */
+export interface Transition {
+  readonly entry: Entry;
+  readonly state: JobState | undefined;
+  readonly effects: readonly Effect[];
+}
+
+export type Outcome =
+  | { readonly accepted: true; readonly state: JobState | undefined; readonly entry: Entry }
+  | { readonly accepted: false; readonly rejection: Rejection; readonly entry: Entry | undefined };
+
+export interface JobTableOptions {
+  readonly store: JobStore;
+  /** Called as soon as a transition is decided, before it is durable. */
+  readonly onDecided: (before: JobState | undefined, after: JobState | undefined, entry: Entry) => void;
+}
+
+export class JobTable {
+  readonly store: JobStore;
+  readonly #onDecided: JobTableOptions["onDecided"];
+  readonly #entries = new Map<string, Entry>();
+  readonly #requests = new Map<string, string>();
+  #journal: Journal<Transition> | undefined;
+  #lastTimeMs = 0;
+  #active = 0;
+
+  constructor(options: JobTableOptions) {
+    this.store = options.store;
+    this.#onDecided = options.onDecided;
+  }
+
+  /** From here on transitions are journalled. */
+  lead(journal: Journal<Transition>): void {
+    this.#journal = journal;
+  }
+
+  /** Jobs in memory. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Jobs not ended, in head state. */
+  get active(): number {
+    return this.#active;
+  }
+
+  entries(): IterableIterator<Entry> {
+    return this.#entries.values();
+  }
+
+  /** The entry in memory; ended jobs are read from the store into a new one that is not kept. */
+  find(jobId: string): Entry | undefined {
+    const entry = this.#entries.get(jobId);
+    if (entry) return entry;
+    const stored = this.store.get(jobId);
+    return stored && this.#entryOf(jobId, stored.state, stored.sequence);
+  }
+
+  /** The job that a request id belongs to, in head state. */
+  findRequest(requestId: string): Entry | undefined {
+    const jobId = this.#requests.get(requestId) ?? this.store.jobIdOfRequest(requestId);
+    const entry = jobId === undefined ? undefined : this.find(jobId);
+    return entry?.head ? entry : undefined;
+  }
+
+  /** Never earlier than the last record, so that times in the journal do not go back. */
+  now(): Date {
+    this.#lastTimeMs = Math.max(Date.now(), this.#lastTimeMs);
+    return new Date(this.#lastTimeMs);
+  }
+
+  /** Decides a command on the head state and, if it is accepted, sends its record on its way. */
+  transition(jobId: string, command: Command): Outcome {
+    const found = this.find(jobId);
+    const now = this.now();
+    const decision = decide(found?.head, command, now);
+    if (!decision.accepted) return { accepted: false, rejection: decision.rejection, entry: found };
+    const entry = found ?? this.#entryOf(jobId, undefined, 0);
+    this.#append(entry, decision.event, decision.state, decision.effects, now);
+    return { accepted: true, state: decision.state, entry };
+  }
+
+  /** Writes the newest record of a job again, so that the old one may be purged. */
+  reappend(jobId: string): void {
+    const entry = this.find(jobId);
+    if (!entry?.head || entry.head !== entry.committed) return;
+    this.#append(entry, "", entry.head, [], this.now());
+  }
+
+  /** Takes up a record of the journal on the way to leadership. */
+  replay(record: JournalRecord, sequence: number, bytes: Uint8Array): void {
+    const entry = this.find(record.jobId) ?? this.#entryOf(record.jobId, undefined, 0);
+    this.#entries.set(entry.jobId, entry);
+    const state = record.state ? stateOf(record) : undefined;
+    this.#lastTimeMs = Math.max(this.#lastTimeMs, record.at?.getTime() ?? 0);
+    this.#setHead(entry, state);
+    this.#commit(entry, state, sequence, bytes);
+  }
+
+  /** Loads a job that is active in the store. */
+  load(jobId: string): void {
+    const entry = this.find(jobId);
+    if (!entry?.head) return;
+    this.#entries.set(jobId, entry);
+    this.#index(undefined, entry.head);
+    this.#lastTimeMs = Math.max(this.#lastTimeMs, entry.head.job.startedAt?.getTime() ?? 0);
+  }
+
+  /** The journal has acknowledged a batch. Returns what has to be done outside now. */
+  committed(batch: Batch<Transition>, sequence: number): Effect[] {
+    const effects: Effect[] = [];
+    for (const { bytes, subject } of batch.records) {
+      const { entry, state } = subject;
+      if (entry.batch === batch) entry.batch = undefined;
+      this.#commit(entry, state, sequence, bytes);
+      for (const effect of subject.effects) effects.push(effect);
+    }
+    return effects;
+  }
+
+  /** Lets go of jobs that ended and whose newest record the store has flushed. */
+  evict(flushed: Iterable<string>): void {
+    for (const jobId of flushed) {
+      const entry = this.#entries.get(jobId);
+      if (!entry?.head || entry.head !== entry.committed || isActive(entry.head)) continue;
+      this.#entries.delete(jobId);
+      if (entry.head.job.requestId !== "") this.#requests.delete(entry.head.job.requestId);
+    }
+  }
+
+  /** The job as clients may see it: the committed state with the newest progress. */
+  visible(entry: Entry): Job | undefined {
+    const { committed, progress } = entry;
+    if (!committed || !progress || committed.lease === 0n) return committed?.job;
+    return { ...committed.job, progress };
+  }
+
+  #append(
+    entry: Entry,
+    event: string,
+    state: JobState | undefined,
+    effects: readonly Effect[],
+    at: Date,
+  ): void {
+    if (!this.#journal) throw new ArrwError("UNAVAILABLE", "this scheduler does not lead");
+    const revision = state?.job.revision ?? (entry.head?.job.revision ?? 0n) + 1n;
+    const bytes = encodeRecord({ jobId: entry.jobId, revision, event, at, state });
+    if (bytes.length > MAX_RECORD_BYTES && event === "job.submitted") {
+      throw new ArrwError(
+        "INVALID_ARGUMENT",
+        `the job is too large: ${bytes.length} bytes without its documents, at most ${MAX_RECORD_BYTES}`,
+      );
+    }
+    const before = entry.head;
+    this.#entries.set(entry.jobId, entry);
+    this.#setHead(entry, state);
+    entry.batch = this.#journal.append({ bytes, subject: { entry, state, effects } });
+    this.#onDecided(before, state, entry);
+  }
+
+  #setHead(entry: Entry, state: JobState | undefined): void {
+    this.#index(entry.head, state);
+    if (entry.head?.lease !== state?.lease) entry.progress = undefined;
+    entry.head = state;
+  }
+
+  #index(before: JobState | undefined, after: JobState | undefined): void {
+    this.#active +=
+      Number(after !== undefined && isActive(after)) - Number(before !== undefined && isActive(before));
+    const requestId = after?.job.requestId ?? "";
+    if (after && requestId !== "") this.#requests.set(requestId, after.job.jobId);
+    else if (before && before.job.requestId !== "") this.#requests.delete(before.job.requestId);
+  }
+
+  #commit(entry: Entry, state: JobState | undefined, sequence: number, bytes: Uint8Array): void {
+    this.store.counts.move(entry.committed, state);
+    entry.committed = state;
+    entry.sequence = sequence;
+    this.store.write(entry.jobId, sequence, bytes, state);
+    if (!state && !entry.head) this.#entries.delete(entry.jobId);
+  }
+
+  #entryOf(jobId: string, state: JobState | undefined, sequence: number): Entry {
+    return { jobId, head: state, committed: state, batch: undefined, sequence, progress: undefined };
+  }
+}

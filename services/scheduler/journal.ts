@@ -1,0 +1,184 @@
+import { unavailable } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/log.ts";
+import type { Nats } from "../../platform/nats/connection.ts";
+import { Subject } from "../../platform/nats/names.ts";
+import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+
+/**
+ * The journal's one writer. Records decided while appends are in flight gather into the next batch; alone, a record
+ * goes at once. Every append names the sequence it expects before it, so that a second writer is refused and no
+ * hole can arise. The first append that fails ends the term: whether it was stored is unknown, so nothing that is
+ * in memory can be trusted any more.
+ */
+
+export const JOURNAL_VERSION = 1;
+/** A batch is closed when it reaches this; JetStream takes messages up to 1 MB. */
+export const MAX_BATCH_BYTES = 512 * 1024;
+/** A job's record may not be larger; its documents are spooled, its checkpoint is bounded. */
+export const MAX_RECORD_BYTES = 64 * 1024;
+const MAX_IN_FLIGHT = 2;
+const APPEND_TIMEOUT_MS = 5_000;
+
+/** One record on its way; `bytes` is what the stream and the store hold. */
+export interface PendingRecord<T> {
+  readonly bytes: Uint8Array;
+  readonly subject: T;
+}
+
+export class Batch<T> {
+  readonly records: PendingRecord<T>[] = [];
+  readonly done: Promise<void>;
+  bytes = 0;
+  outcomesThrough = 0;
+  lastLease = 0n;
+  resolve: () => void = () => undefined;
+  reject: (error: Error) => void = () => undefined;
+
+  constructor() {
+    this.done = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+    // Most batches have nobody who waits; a failure ends the term anyway.
+    this.done.catch(() => undefined);
+  }
+}
+
+export interface JournalOptions<T> {
+  readonly nats: Nats;
+  readonly log: Logger;
+  /** Sequence of the term's EPOCH batch. */
+  readonly epoch: number;
+  readonly outcomesThrough: number;
+  readonly lastLease: bigint;
+  /** Called for every durable batch, in order, before those who wait for it. */
+  readonly onCommitted: (batch: Batch<T>, sequence: number, bytes: Uint8Array) => void;
+  /** Called once, at the first append that fails. */
+  readonly onLost: (error: Error) => void;
+  readonly onAppended?: (records: number, bytes: number, seconds: number) => void;
+}
+
+export class Journal<T> {
+  readonly #options: JournalOptions<T>;
+  readonly #closed: Batch<T>[] = [];
+  readonly #inFlight: Batch<T>[] = [];
+  #gathering: Batch<T> | undefined;
+  #lastSequence: number;
+  #flushQueued = false;
+  #lost: Error | undefined;
+  /** Messages of OUTCOMES up to here are in what was appended. */
+  outcomesThrough: number;
+  /** Highest lease number given out. */
+  lastLease: bigint;
+
+  constructor(options: JournalOptions<T>) {
+    this.#options = options;
+    this.#lastSequence = options.epoch;
+    this.outcomesThrough = options.outcomesThrough;
+    this.lastLease = options.lastLease;
+  }
+
+  /** Adds a record to the next batch; its `done` is the acknowledgement. */
+  append(record: PendingRecord<T>): Batch<T> {
+    let batch = this.#gathering;
+    if (batch && batch.bytes + record.bytes.length > MAX_BATCH_BYTES) {
+      // Closed in the midst of a message of OUTCOMES, perhaps: it can't speak for all of that message yet.
+      this.#close(batch);
+      batch = undefined;
+    }
+    if (!batch) {
+      batch = new Batch<T>();
+      this.#gathering = batch;
+      if (this.#lost) batch.reject(this.#lost);
+    }
+    batch.records.push(record);
+    batch.bytes += record.bytes.length + 6;
+    this.#queueFlush();
+    return batch;
+  }
+
+  /** Resolves when all that was appended so far is durable. */
+  async settled(): Promise<void> {
+    const last = this.#gathering ?? this.#closed.at(-1) ?? this.#inFlight.at(-1);
+    await last?.done;
+  }
+
+  get lost(): boolean {
+    return this.#lost !== undefined;
+  }
+
+  /** Ends the term: all who wait get the error. */
+  fail(error: Error): void {
+    if (this.#lost) return;
+    const message = "it is not known whether the change was stored: repeat the call with the same ids";
+    const reason = unavailable(message, { cause: error, retryAfterMs: 500 });
+    this.#lost = reason;
+    for (const batch of [...this.#inFlight, ...this.#closed]) batch.reject(reason);
+    this.#gathering?.reject(reason);
+    this.#options.onLost(error);
+  }
+
+  #close(batch: Batch<T>): void {
+    batch.outcomesThrough = this.outcomesThrough;
+    batch.lastLease = this.lastLease;
+    this.#closed.push(batch);
+    if (this.#gathering === batch) this.#gathering = undefined;
+  }
+
+  /** At the end of the current turn, so that all of one call or message goes together. */
+  #queueFlush(): void {
+    if (this.#flushQueued || this.#inFlight.length >= MAX_IN_FLIGHT) return;
+    this.#flushQueued = true;
+    queueMicrotask(() => {
+      this.#flushQueued = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    while (!this.#lost && this.#inFlight.length < MAX_IN_FLIGHT) {
+      if (this.#closed.length === 0 && this.#gathering) this.#close(this.#gathering);
+      const batch = this.#closed.shift();
+      if (!batch) return;
+      this.#send(batch);
+    }
+  }
+
+  #send(batch: Batch<T>): void {
+    const { nats, epoch, onCommitted, onAppended } = this.#options;
+    const bytes = JournalBatch.encode({
+      version: JOURNAL_VERSION,
+      epoch: BigInt(epoch),
+      outcomesThrough: BigInt(batch.outcomesThrough),
+      lastLease: batch.lastLease,
+      leaderAddress: "",
+      records: batch.records.map((record) => record.bytes as Buffer),
+    }).finish();
+    const expectedLastSequence = this.#lastSequence;
+    this.#lastSequence += 1;
+    this.#inFlight.push(batch);
+    const startedAt = performance.now();
+    nats.append(Subject.journal, bytes, { timeoutMs: APPEND_TIMEOUT_MS, expectedLastSequence }).then(
+      (sequence) => {
+        if (this.#lost) return;
+        if (this.#inFlight[0] !== batch || sequence !== expectedLastSequence + 1) {
+          this.fail(
+            new Error(`batch ${expectedLastSequence + 1} was acknowledged out of order as ${sequence}`),
+          );
+          return;
+        }
+        this.#inFlight.shift();
+        onAppended?.(batch.records.length, bytes.length, (performance.now() - startedAt) / 1000);
+        onCommitted(batch, sequence, bytes);
+        batch.resolve();
+        this.#flush();
+      },
+      (error: unknown) => this.fail(error instanceof Error ? error : new Error(String(error))),
+    );
+  }
+}
+
+/** Encodes a record; `state` is left out for a tombstone. */
+export function encodeRecord(record: JournalRecord): Uint8Array {
+  return JournalRecord.encode(record).finish();
+}

@@ -1,0 +1,80 @@
+import { join } from "node:path";
+import { redacted } from "../../platform/config.ts";
+import { connect, unary } from "../../platform/grpc/client.ts";
+import { GrpcServer } from "../../platform/grpc/server.ts";
+import { part, runProcess } from "../../platform/lifecycle.ts";
+import { createLog } from "../../platform/log.ts";
+import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
+import { Nats } from "../../platform/nats/connection.ts";
+import { JetStreamObjects } from "../../platform/nats/objects.ts";
+import { ensureStreams } from "../../platform/nats/streams.ts";
+import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
+import { loadSchedulerConfig } from "./config.ts";
+import { Leader } from "./leader.ts";
+import { SchedulerMetrics } from "./metrics.ts";
+import { schedulerService } from "./rpc.ts";
+
+const END_LEASE_TIMEOUT_MS = 5_000;
+const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
+
+const config = loadSchedulerConfig(process.env);
+const log = createLog("scheduler", config.ARRW_LOG_LEVEL);
+log.info({ settings: redacted(config) }, "scheduler starts");
+
+const registry = createRegistry("scheduler");
+const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-scheduler", log, registry });
+const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS);
+const metrics = new SchedulerMetrics(registry, () => leader.current());
+const leader: Leader = new Leader({
+  nats,
+  objects: new JetStreamObjects(nats),
+  log,
+  metrics,
+  replicas: config.ARRW_NATS_REPLICAS,
+  storePath: join(config.ARRW_DATA_DIR, "scheduler", `store-${config.ARRW_SCHEDULER_GRPC_PORT}`),
+  address: `${config.ARRW_HOST}:${config.ARRW_SCHEDULER_GRPC_PORT}`,
+  leaseTimeoutMs: config.ARRW_LEASE_TIMEOUT_MS,
+  maxActiveJobs: config.ARRW_MAX_ACTIVE_JOBS,
+  limits: {
+    maxAgeMs: config.ARRW_RETENTION_MAX_AGE_MS,
+    maxJobs: config.ARRW_RETENTION_MAX_JOBS,
+    journalMaxBytes: config.ARRW_JOURNAL_MAX_BYTES,
+  },
+  closeFence: async (libraryId, jobId, lease) => {
+    const request = { libraryId, fence: { jobId, lease } };
+    await unary(index, index.endLease, request, { timeoutMs: END_LEASE_TIMEOUT_MS });
+  },
+});
+const probes = new ProbeListener({
+  host: config.ARRW_HOST,
+  port: config.ARRW_SCHEDULER_HTTP_PORT,
+  registry,
+  checks: { nats: () => nats.unready(), leader: () => leader.unready() },
+});
+const server = new GrpcServer({
+  host: config.ARRW_HOST,
+  port: config.ARRW_SCHEDULER_GRPC_PORT,
+  services: [schedulerService(leader, config.ARRW_MAX_ACTIVE_JOBS)],
+  log,
+  registry,
+  maxReceiveBytes: MAX_RECEIVE_BYTES,
+  defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
+});
+const streams = part(
+  "streams",
+  () =>
+    ensureStreams(nats, {
+      journalMaxBytes: config.ARRW_JOURNAL_MAX_BYTES,
+      objectsMaxBytes: config.ARRW_OBJECTS_MAX_BYTES,
+      replicas: config.ARRW_NATS_REPLICAS,
+    }),
+  async () => undefined,
+);
+const indexChannel = part(
+  "index channel",
+  async () => undefined,
+  async () => index.close(),
+);
+
+// The port is bound before leadership is asked for: an earlier process at this address is then known to be gone.
+await runProcess([probes, indexChannel, nats, streams, server, leader], log);

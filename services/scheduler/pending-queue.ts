@@ -1,0 +1,68 @@
+import { PENDING } from "./domain/state.ts";
+import type { Entry } from "./jobs.ts";
+
+interface Waiting {
+  readonly entry: Entry;
+  /** Revision with which it became ready; another one now: it left in between. */
+  readonly revision: bigint;
+  readonly order: number;
+}
+
+/** Jobs that are ready to run, first come first served within a type. */
+export class PendingQueue {
+  readonly #types = new Map<string, { items: Waiting[]; head: number }>();
+  #order = 0;
+
+  push(entry: Entry): void {
+    const job = entry.head?.job;
+    if (!job) return;
+    let queue = this.#types.get(job.type);
+    if (!queue) {
+      queue = { items: [], head: 0 };
+      this.#types.set(job.type, queue);
+    }
+    queue.items.push({ entry, revision: job.revision, order: this.#order++ });
+  }
+
+  /** Types that have a job ready, the one that waits longest first. */
+  readyTypes(): string[] {
+    const ready: { type: string; order: number }[] = [];
+    for (const type of this.#types.keys()) {
+      const first = this.#first(type);
+      if (first) ready.push({ type, order: first.order });
+    }
+    return ready.sort((a, b) => a.order - b.order).map(({ type }) => type);
+  }
+
+  /** Takes the first job of a type. */
+  shift(type: string): Entry | undefined {
+    const first = this.#first(type);
+    const queue = this.#types.get(type);
+    if (!first || !queue) return undefined;
+    queue.head += 1;
+    return first.entry;
+  }
+
+  /** The first job of a type, without taking it. */
+  peek(type: string): Entry | undefined {
+    return this.#first(type)?.entry;
+  }
+
+  /** Drops those that have left PENDING (cancelled, deleted) on the way to the first that has not. */
+  #first(type: string): Waiting | undefined {
+    const queue = this.#types.get(type);
+    if (!queue) return undefined;
+    for (; queue.head < queue.items.length; queue.head++) {
+      const waiting = queue.items[queue.head];
+      const job = waiting?.entry.head?.job;
+      if (waiting && job?.status === PENDING && job.revision === waiting.revision) break;
+    }
+    const first = queue.items[queue.head];
+    // Taken items are cut off now and then, so that a queue never empties at the cost of its whole length.
+    if (queue.head > 1_024 && queue.head * 2 > queue.items.length) {
+      queue.items = queue.items.slice(queue.head);
+      queue.head = 0;
+    }
+    return first;
+  }
+}

@@ -1,0 +1,224 @@
+import { createHash } from "node:crypto";
+import { rmSync } from "node:fs";
+import { type Database, type Key, open, type RootDatabase } from "lmdb";
+import { ArrwError } from "../../platform/errors.ts";
+import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import type { JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { isActive, type JobState } from "./domain/state.ts";
+import { type Group, GroupCounts, groupOf } from "./group-counts.ts";
+
+/**
+ * The journal's projection on disk: all retained jobs with the keys that lists need. Written behind the journal, one
+ * row per job and flush, coalesced. It carries how far it goes; when that does not fit the journal it is deleted and
+ * rebuilt, so it may be lost at any time.
+ */
+
+/** A job as the store has it. */
+export interface StoredJob {
+  /** Journal sequence of its newest record. */
+  readonly sequence: number;
+  readonly state: JobState;
+}
+
+/** How far the store goes. */
+export interface Through {
+  /** When the journal stream was made. */
+  readonly streamCreatedAt: string;
+  readonly sequence: number;
+  /** SHA-256 (hex) of that sequence's batch. */
+  readonly checksum: string;
+}
+
+interface DirtyRow {
+  readonly sequence: number;
+  /** The record's bytes; undefined = the job is deleted. */
+  readonly bytes: Uint8Array | undefined;
+  readonly state: JobState | undefined;
+}
+
+const HEADER_BYTES = 8;
+
+export class JobStore {
+  readonly counts = new GroupCounts();
+  readonly #path: string;
+  readonly #root: RootDatabase;
+  readonly #jobs: Database<Buffer, string>;
+  /** [libraryId, type, status, jobId] -> "" */
+  readonly #groups: Database<string, Key[]>;
+  readonly #requests: Database<string, string>;
+  /** Jobs that a restart loads into memory. */
+  readonly #active: Database<string, string>;
+  /** [completedAt ms, jobId] -> "": the order of retention. */
+  readonly #ended: Database<string, Key[]>;
+  readonly #counts: Database<number, Key[]>;
+  readonly #meta: Database<Through & { bytes: number }, string>;
+  #dirty = new Map<string, DirtyRow>();
+  #writing: ReadonlyMap<string, DirtyRow> = new Map();
+  #flushing: Promise<void> | undefined;
+  #liveBytes = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#root = open({ path, maxDbs: 8, encoding: "binary", noMemInit: true });
+    this.#jobs = this.#root.openDB({ name: "jobs", encoding: "binary" });
+    this.#groups = this.#root.openDB({ name: "groups", encoding: "string" });
+    this.#requests = this.#root.openDB({ name: "requests", encoding: "string" });
+    this.#active = this.#root.openDB({ name: "active", encoding: "string" });
+    this.#ended = this.#root.openDB({ name: "ended", encoding: "string" });
+    this.#counts = this.#root.openDB({ name: "counts", encoding: "json" });
+    this.#meta = this.#root.openDB({ name: "meta", encoding: "json" });
+    for (const { key, value } of this.#counts.getRange()) {
+      const [libraryId, type, status] = key as [string, string, JobStatus];
+      this.counts.add({ libraryId, type, status }, value);
+    }
+    this.counts.takeChanged();
+    this.#liveBytes = this.#meta.get("through")?.bytes ?? 0;
+  }
+
+  /** undefined: nothing was ever flushed. */
+  through(): Through | undefined {
+    return this.#meta.get("through");
+  }
+
+  /** Bytes of the newest records of all retained jobs: what a compacted journal would hold. */
+  get liveBytes(): number {
+    return this.#liveBytes;
+  }
+
+  get dirtyRows(): number {
+    return this.#dirty.size;
+  }
+
+  get(jobId: string): StoredJob | undefined {
+    const row = this.#dirty.get(jobId) ?? this.#writing.get(jobId);
+    if (row) return row.state && { sequence: row.sequence, state: row.state };
+    const bytes = this.#jobs.get(jobId);
+    return bytes && decodeRow(bytes);
+  }
+
+  jobIdOfRequest(requestId: string): string | undefined {
+    return this.#requests.get(requestId);
+  }
+
+  activeJobIds(): string[] {
+    return [...this.#active.getKeys()];
+  }
+
+  /** Takes up a durable record; it reaches the disk with the next flush. */
+  write(jobId: string, sequence: number, bytes: Uint8Array, state: JobState | undefined): void {
+    this.#dirty.set(jobId, { sequence, bytes: state ? bytes : undefined, state });
+  }
+
+  /** Writes all that is dirty, in one transaction with how far it goes; one flush after the other. */
+  async flush(position: () => Through): Promise<{ through: number; jobIds: ReadonlySet<string> }> {
+    while (this.#flushing) await this.#flushing;
+    const through = position();
+    const rows = this.#dirty;
+    if (rows.size === 0) return { through: through.sequence, jobIds: new Set() };
+    this.#dirty = new Map();
+    this.#writing = rows;
+    this.#flushing = this.#writeRows(rows, through).finally(() => {
+      this.#flushing = undefined;
+      this.#writing = new Map();
+    });
+    await this.#flushing;
+    return { through: through.sequence, jobIds: new Set(rows.keys()) };
+  }
+
+  /** Ids of a group's jobs, newest first, older than `before`; at most `limit`. */
+  idsOfGroup(group: Group, before: string | undefined, limit: number): string[] {
+    const prefix: Key[] = [group.libraryId, group.type, group.status];
+    // In key order an array sorts before every longer one that it begins.
+    const start: Key[] = [...prefix, before ?? "\u{10ffff}"];
+    const keys = this.#groups.getKeys({ start, end: prefix, reverse: true, limit: limit + 1 });
+    const ids: string[] = [];
+    for (const key of keys) {
+      const id = key[3] as string;
+      if (id !== before && ids.length < limit) ids.push(id);
+    }
+    return ids;
+  }
+
+  /** Ended jobs, the longest ended first; those with an open fence are left out. */
+  oldestEnded(limit: number, endedBeforeMs: number): string[] {
+    const range = this.#ended.getKeys({ end: [endedBeforeMs], limit });
+    return [...range].map((key) => key[1] as string);
+  }
+
+  async close(): Promise<void> {
+    await this.#flushing;
+    await this.#root.close();
+  }
+
+  /** Closes it and deletes its files. */
+  async destroy(): Promise<void> {
+    await this.close();
+    rmSync(this.#path, { recursive: true, force: true });
+  }
+
+  async #writeRows(rows: ReadonlyMap<string, DirtyRow>, through: Through): Promise<void> {
+    const writes: Promise<boolean>[] = [];
+    for (const [jobId, row] of rows) {
+      const before = this.#jobs.get(jobId);
+      if (before) this.#removeKeys(jobId, before, row.state);
+      if (row.state && row.bytes) {
+        const value = Buffer.allocUnsafe(HEADER_BYTES + row.bytes.length);
+        value.writeDoubleBE(row.sequence, 0);
+        value.set(row.bytes, HEADER_BYTES);
+        writes.push(this.#jobs.put(jobId, value));
+        this.#putKeys(jobId, row.state);
+        this.#liveBytes += row.bytes.length;
+      } else {
+        writes.push(this.#jobs.remove(jobId));
+      }
+    }
+    for (const { libraryId, type, status, count } of this.counts.takeChanged()) {
+      const key: Key[] = [libraryId, type, status];
+      void (count === 0 ? this.#counts.remove(key) : this.#counts.put(key, count));
+    }
+    // All writes of one turn of the event loop are one LMDB transaction: the last one's promise speaks for all.
+    await this.#meta.put("through", { ...through, bytes: this.#liveBytes });
+    await Promise.all(writes.slice(-1));
+  }
+
+  #removeKeys(jobId: string, before: Buffer, after: JobState | undefined): void {
+    const { state } = decodeRow(before);
+    this.#liveBytes -= before.length - HEADER_BYTES;
+    const group = groupOf(state);
+    if (!after || !sameGroup(group, groupOf(after))) {
+      void this.#groups.remove([group.libraryId, group.type, group.status, jobId]);
+    }
+    if (isActive(state) && !(after && isActive(after))) void this.#active.remove(jobId);
+    if (after) return;
+    if (state.job.requestId !== "") void this.#requests.remove(state.job.requestId);
+    void this.#ended.remove([state.job.completedAt?.getTime() ?? 0, jobId]);
+  }
+
+  #putKeys(jobId: string, state: JobState): void {
+    const { libraryId, type, status } = groupOf(state);
+    void this.#groups.put([libraryId, type, status, jobId], "");
+    if (state.job.requestId !== "") void this.#requests.put(state.job.requestId, jobId);
+    if (isActive(state)) void this.#active.put(jobId, "");
+    else void this.#ended.put([state.job.completedAt?.getTime() ?? 0, jobId], "");
+  }
+}
+
+function sameGroup(a: Group, b: Group): boolean {
+  return a.status === b.status && a.type === b.type && a.libraryId === b.libraryId;
+}
+
+function decodeRow(row: Buffer): StoredJob {
+  const record = JournalRecord.decode(row.subarray(HEADER_BYTES));
+  return { sequence: row.readDoubleBE(0), state: stateOf(record) };
+}
+
+/** The state in a record that is no tombstone. */
+export function stateOf(record: JournalRecord): JobState {
+  const { state } = record;
+  if (!state?.job) throw new ArrwError("DATA_LOSS", `the journal's record of job ${record.jobId} has no job`);
+  return { ...state, job: state.job };
+}
+
+export function checksumOf(batch: Uint8Array): string {
+  return createHash("sha256").update(batch).digest("hex");
+}

@@ -1,0 +1,159 @@
+import { type ArrwError, unavailable } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/log.ts";
+import type { Nats, StreamInfo } from "../../platform/nats/connection.ts";
+import { Stream, Subject } from "../../platform/nats/names.ts";
+import { AppendError } from "../../platform/nats/publisher.ts";
+import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import type { JobTable } from "./jobs.ts";
+import { JOURNAL_VERSION } from "./journal.ts";
+import { checksumOf, JobStore, type Through } from "./store.ts";
+
+/** How a scheduler comes to lead: it follows the journal to its end and appends an EPOCH batch there. */
+
+const STALL_TIMEOUT_MS = 10_000;
+const APPEND_TIMEOUT_MS = 5_000;
+/** Rows that gather while the journal is read before they are flushed. */
+const FLUSH_ROWS = 20_000;
+const MAX_ATTEMPTS = 100;
+
+/** Where the journal stands. */
+export interface Position {
+  readonly streamCreatedAt: string;
+  sequence: number;
+  /** The batch at that sequence. */
+  bytes: Uint8Array;
+  outcomesThrough: number;
+  lastLease: bigint;
+}
+
+/** A journal that a newer release wrote: this one must not lead. */
+export class JournalTooNew extends Error {
+  constructor(version: number) {
+    super(`the journal has version ${version}, this scheduler knows ${JOURNAL_VERSION}: it never leads`);
+    this.name = "JournalTooNew";
+  }
+}
+
+/** Opens the store if it fits the journal; otherwise deletes it, loudly, and starts an empty one. */
+export async function openStore(
+  path: string,
+  nats: Nats,
+  info: StreamInfo,
+  log: Logger,
+): Promise<{ store: JobStore; position: Position }> {
+  const start: Position = {
+    streamCreatedAt: info.createdAt,
+    sequence: info.firstSequence - 1,
+    bytes: new Uint8Array(0),
+    outcomesThrough: 0,
+    lastLease: 0n,
+  };
+  const store = new JobStore(path);
+  const through = store.through();
+  if (!through) return { store, position: start };
+  const problem = await mismatch(nats, info, through);
+  if (typeof problem !== "string") {
+    const { bytes, batch } = problem;
+    const { outcomesThrough, lastLease } = batch;
+    const position = {
+      ...start,
+      sequence: through.sequence,
+      bytes,
+      outcomesThrough: Number(outcomesThrough),
+      lastLease,
+    };
+    return { store, position };
+  }
+  log.warn(
+    { path, reason: problem },
+    "the local store does not fit the journal: it is rebuilt from the journal",
+  );
+  await store.destroy();
+  return { store: new JobStore(path), position: start };
+}
+
+async function mismatch(
+  nats: Nats,
+  info: StreamInfo,
+  through: Through,
+): Promise<string | { bytes: Uint8Array; batch: JournalBatch }> {
+  if (through.streamCreatedAt !== info.createdAt) return "the journal was made anew";
+  if (through.sequence > info.lastSequence) return "the journal is shorter than the store";
+  if (through.sequence < info.firstSequence) return "the journal was purged beyond the store";
+  const message = await nats.getMessage(Stream.journal, { sequence: through.sequence });
+  if (!message || checksumOf(message.data) !== through.checksum) return "the journal has another batch there";
+  return { bytes: message.data, batch: JournalBatch.decode(message.data) };
+}
+
+/** Takes up all of the journal behind `position`, which moves on with it. */
+export async function follow(nats: Nats, table: JobTable, position: Position): Promise<void> {
+  let flushing = false;
+  const end = await nats.readToEnd(
+    Stream.journal,
+    position.sequence + 1,
+    ({ sequence, data }) => {
+      const batch = JournalBatch.decode(data);
+      if (batch.version > JOURNAL_VERSION) throw new JournalTooNew(batch.version);
+      for (const bytes of batch.records) table.replay(JournalRecord.decode(bytes), sequence, bytes);
+      position.sequence = sequence;
+      position.bytes = data;
+      position.outcomesThrough = Math.max(position.outcomesThrough, Number(batch.outcomesThrough));
+      if (batch.lastLease > position.lastLease) position.lastLease = batch.lastLease;
+      if (flushing || table.store.dirtyRows < FLUSH_ROWS) return;
+      flushing = true;
+      void flushStore(table, position).finally(() => {
+        flushing = false;
+      });
+    },
+    STALL_TIMEOUT_MS,
+  );
+  position.sequence = Math.max(position.sequence, end);
+}
+
+/** Flushes the store up to a position and lets go of jobs that ended. @returns the sequence that it goes through */
+export async function flushStore(table: JobTable, position: Position): Promise<number> {
+  if (position.bytes.length === 0) return 0;
+  const { through, jobIds } = await table.store.flush(() => {
+    const { streamCreatedAt, sequence, bytes } = position;
+    return { streamCreatedAt, sequence, checksum: checksumOf(bytes) };
+  });
+  table.evict(jobIds);
+  return through;
+}
+
+/**
+ * Follows the journal and appends the EPOCH batch; its acknowledgement makes a leader.
+ * @returns the epoch: the batch's sequence
+ * @throws ArrwError UNAVAILABLE when it is not known whether the batch was stored
+ */
+export async function appendEpoch(
+  nats: Nats,
+  table: JobTable,
+  position: Position,
+  leaderAddress: string,
+): Promise<number> {
+  for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
+    await follow(nats, table, position);
+    const bytes = JournalBatch.encode({
+      version: JOURNAL_VERSION,
+      epoch: 0n,
+      outcomesThrough: BigInt(position.outcomesThrough),
+      lastLease: position.lastLease,
+      leaderAddress,
+      records: [],
+    }).finish();
+    try {
+      const expectedLastSequence = position.sequence;
+      const options = { timeoutMs: APPEND_TIMEOUT_MS, expectedLastSequence };
+      const epoch = await nats.append(Subject.journal, bytes, options);
+      position.sequence = epoch;
+      position.bytes = bytes;
+      return epoch;
+    } catch (error) {
+      // 10071: another batch came in between; read it and try again behind it.
+      if (error instanceof AppendError && error.errCode === 10_071) continue;
+      throw unavailable("taking over the journal failed", { cause: error }) satisfies ArrwError;
+    }
+  }
+  throw unavailable("taking over the journal failed: others keep writing to it");
+}
