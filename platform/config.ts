@@ -72,7 +72,7 @@ export const SETTINGS = {
     "bound of the journal on disk",
   ),
   ARRW_OBJECTS_MAX_BYTES: integer(
-    68_719_476_736,
+    17_179_869_184,
     16_777_216,
     1_099_511_627_776,
     "bound of payloads and results",

@@ -197,6 +197,14 @@ export class Nats implements Part {
       try {
         await this.#manager().streams.add(config);
       } catch (error) {
+        if (error instanceof NatsError && error.api_error?.err_code === 10_047) {
+          throw new ArrwError(
+            "RESOURCE_EXHAUSTED",
+            `nats-server has no room for stream ${spec.name} of ${spec.maxBytes} bytes: raise its max_file_store, ` +
+              "or lower ARRW_JOURNAL_MAX_BYTES and ARRW_OBJECTS_MAX_BYTES",
+            { cause: error },
+          );
+        }
         // 10058: it exists with another configuration; our limits win, its data stays.
         if (!(error instanceof NatsError) || error.api_error?.err_code !== 10_058) throw error;
         await this.#manager().streams.update(spec.name, {
@@ -351,7 +359,8 @@ export class Nats implements Part {
       try {
         return await run();
       } catch (error) {
-        if (attempt >= 20 || !this.#connection) throw error;
+        const final = error instanceof ArrwError && error.code === "RESOURCE_EXHAUSTED";
+        if (attempt >= 20 || final || !this.#connection) throw error;
         await timeout(250);
       }
     }

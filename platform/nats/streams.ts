@@ -8,7 +8,7 @@ export interface StreamBounds {
   readonly replicas: number;
 }
 
-const OUTCOMES_MAX_BYTES = 4 * 1024 ** 3;
+const OUTCOMES_MAX_BYTES = 1024 ** 3;
 
 /** Makes the system's streams where they are missing; every process may call it. */
 export async function ensureStreams(nats: Nats, bounds: StreamBounds): Promise<void> {

@@ -1,3 +1,4 @@
+import { encode } from "../../platform/encode.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
 import { Assignment, Cancellation, type LeaseGrant } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
@@ -93,7 +94,7 @@ export class Dispatcher {
       if (held) held.sentAtMs = now;
     }
     for (const part of inParts(leases)) {
-      const message = Assignment.encode({ epoch: BigInt(epoch), leases: part }).finish();
+      const message = encode(Assignment, { epoch: BigInt(epoch), leases: part });
       nats.publish(Subject.assignments(workerId), message);
     }
   }
@@ -101,7 +102,7 @@ export class Dispatcher {
   cancel(workerId: string, leases: readonly bigint[]): void {
     const { nats, epoch, maySend } = this.#options;
     if (!maySend()) return;
-    const message = Cancellation.encode({ epoch: BigInt(epoch), leases: [...leases] }).finish();
+    const message = encode(Cancellation, { epoch: BigInt(epoch), leases: [...leases] });
     nats.publish(Subject.cancellations(workerId), message);
   }
 

@@ -1,5 +1,6 @@
 import { ArrwError } from "../../platform/errors.ts";
 import type { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import type { Submission } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import type { Job, JobProgress } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Command, Effect, Rejection } from "./domain/commands.ts";
 import { decide } from "./domain/decide.ts";
@@ -21,6 +22,8 @@ export interface Entry {
   batch: Batch<Transition> | undefined;
   /** Journal sequence of the committed record. */
   sequence: number;
+  /** The store has a row of it on disk. */
+  stored: boolean;
   /** Newest progress report of the current lease; not journalled. */
   progress: JobProgress | undefined;
 }
@@ -98,7 +101,18 @@ export class JobTable {
 
   /** Decides a command on the head state and, if it is accepted, sends its record on its way. */
   transition(jobId: string, command: Command): Outcome {
-    const found = this.find(jobId);
+    return this.#transition(jobId, this.find(jobId), command);
+  }
+
+  /** A new job, or the one that has this id already: a repeat of the same call. */
+  submit(submission: Submission): Entry {
+    const found = this.find(submission.jobId);
+    if (found?.head) return found;
+    const outcome = this.#transition(submission.jobId, found, { kind: "submit", submission });
+    return outcome.entry as Entry;
+  }
+
+  #transition(jobId: string, found: Entry | undefined, command: Command): Outcome {
     const now = this.now();
     const decision = decide(found?.head, command, now);
     if (!decision.accepted) return { accepted: false, rejection: decision.rejection, entry: found };
@@ -203,11 +217,19 @@ export class JobTable {
     this.store.counts.move(entry.committed, state);
     entry.committed = state;
     entry.sequence = sequence;
-    this.store.write(entry.jobId, sequence, bytes, state);
+    this.store.write(entry.jobId, { sequence, bytes: state && bytes, state, presence: entry });
     if (!state && !entry.head) this.#entries.delete(entry.jobId);
   }
 
   #entryOf(jobId: string, state: JobState | undefined, sequence: number): Entry {
-    return { jobId, head: state, committed: state, batch: undefined, sequence, progress: undefined };
+    return {
+      jobId,
+      head: state,
+      committed: state,
+      batch: undefined,
+      sequence,
+      stored: state !== undefined,
+      progress: undefined,
+    };
   }
 }

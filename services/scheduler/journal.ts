@@ -1,3 +1,4 @@
+import { encode } from "../../platform/encode.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
@@ -21,7 +22,7 @@ const APPEND_TIMEOUT_MS = 5_000;
 
 /** One record on its way; `bytes` is what the stream and the store hold. */
 export interface PendingRecord<T> {
-  readonly bytes: Uint8Array;
+  readonly bytes: Buffer;
   readonly subject: T;
 }
 
@@ -146,14 +147,14 @@ export class Journal<T> {
 
   #send(batch: Batch<T>): void {
     const { nats, epoch, onCommitted, onAppended } = this.#options;
-    const bytes = JournalBatch.encode({
+    const bytes = encode(JournalBatch, {
       version: JOURNAL_VERSION,
       epoch: BigInt(epoch),
       outcomesThrough: BigInt(batch.outcomesThrough),
       lastLease: batch.lastLease,
       leaderAddress: "",
-      records: batch.records.map((record) => record.bytes as Buffer),
-    }).finish();
+      records: batch.records.map((record) => record.bytes),
+    });
     const expectedLastSequence = this.#lastSequence;
     this.#lastSequence += 1;
     this.#inFlight.push(batch);
@@ -179,6 +180,6 @@ export class Journal<T> {
 }
 
 /** Encodes a record; `state` is left out for a tombstone. */
-export function encodeRecord(record: JournalRecord): Uint8Array {
-  return JournalRecord.encode(record).finish();
+export function encodeRecord(record: JournalRecord): Buffer {
+  return encode(JournalRecord, record);
 }

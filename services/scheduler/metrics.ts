@@ -5,9 +5,12 @@ import type { Term } from "./term.ts";
 
 /** "completed", "failed", ... as labels and people write it. */
 export function statusName(status: JobStatus): string {
-  const name = Object.entries(JobStatus).find(([, value]) => value === status)?.[0] ?? "unspecified";
-  return name.replace("JOB_STATUS_", "").toLowerCase();
+  return STATUS_NAMES.get(status) ?? "unspecified";
 }
+
+const STATUS_NAMES = new Map<JobStatus, string>(
+  Object.entries(JobStatus).map(([name, status]) => [status, name.replace("JOB_STATUS_", "").toLowerCase()]),
+);
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1_800, 7_200];
 

@@ -1,6 +1,11 @@
+import { encode } from "../../platform/encode.ts";
 import { ArrwError, ErrorCode, notFound, toArrwError } from "../../platform/errors.ts";
 import { type ImplementedService, implement } from "../../platform/grpc/server.ts";
-import { SchedulerServiceService, type Submission } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import {
+  SchedulerServiceService,
+  type Submission,
+  SubmitJobsResponse,
+} from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import type {
   GetQueueStatsResponse,
   Job,
@@ -31,7 +36,7 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       const decided = submissions.map((submission) => submitOne(term, submission, maxActiveJobs));
       term.dispatcher.run();
       await durable(decided.flatMap((each) => (each instanceof ArrwError ? [] : [each.entry])));
-      return { results: decided.map((each) => resultOf(term, each)) };
+      return encode(SubmitJobsResponse, { results: decided.map((each) => resultOf(term, each)) });
     },
 
     getJob: async ({ jobId }) => {
@@ -82,8 +87,6 @@ function submitOne(term: Term, submission: Submission, maxActiveJobs: number): S
   if (known?.head) {
     return { entry: known, mismatch: !known.head.requestDigest.equals(submission.requestDigest) };
   }
-  const existing = table.find(submission.jobId);
-  if (existing?.head) return { entry: existing, mismatch: false };
   if (retention.full) {
     return new ArrwError("RESOURCE_EXHAUSTED", "the journal is near its bound", {
       reason: "JOURNAL_FULL",
@@ -95,10 +98,7 @@ function submitOne(term: Term, submission: Submission, maxActiveJobs: number): S
     return new ArrwError("RESOURCE_EXHAUSTED", message, { reason: "TOO_MANY_JOBS", retryAfterMs: 1_000 });
   }
   try {
-    return {
-      entry: table.transition(submission.jobId, { kind: "submit", submission }).entry as Entry,
-      mismatch: false,
-    };
+    return { entry: table.submit(submission), mismatch: false };
   } catch (error) {
     return toArrwError(error);
   }

@@ -29,11 +29,19 @@ export interface Through {
   readonly checksum: string;
 }
 
-interface DirtyRow {
+/** Whether a job has a row on disk; kept with the job, so that a new job needs no look. */
+export interface Presence {
+  stored: boolean;
+}
+
+/** A durable record on its way to the disk. */
+export interface DirtyRow {
   readonly sequence: number;
   /** The record's bytes; undefined = the job is deleted. */
   readonly bytes: Uint8Array | undefined;
   readonly state: JobState | undefined;
+  /** Whose row it is. */
+  readonly presence: Presence;
 }
 
 const HEADER_BYTES = 8;
@@ -105,8 +113,8 @@ export class JobStore {
   }
 
   /** Takes up a durable record; it reaches the disk with the next flush. */
-  write(jobId: string, sequence: number, bytes: Uint8Array, state: JobState | undefined): void {
-    this.#dirty.set(jobId, { sequence, bytes: state ? bytes : undefined, state });
+  write(jobId: string, row: DirtyRow): void {
+    this.#dirty.set(jobId, row);
   }
 
   /** Writes all that is dirty, in one transaction with how far it goes; one flush after the other. */
@@ -159,7 +167,8 @@ export class JobStore {
   async #writeRows(rows: ReadonlyMap<string, DirtyRow>, through: Through): Promise<void> {
     const writes: Promise<boolean>[] = [];
     for (const [jobId, row] of rows) {
-      const before = this.#jobs.get(jobId);
+      const before = row.presence.stored ? this.#jobs.get(jobId) : undefined;
+      row.presence.stored = row.state !== undefined;
       if (before) this.#removeKeys(jobId, before, row.state);
       if (row.state && row.bytes) {
         const value = Buffer.allocUnsafe(HEADER_BYTES + row.bytes.length);
