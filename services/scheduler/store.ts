@@ -45,8 +45,11 @@ export interface DirtyRow {
 }
 
 const HEADER_BYTES = 8;
+/** Rows written in one turn of the event loop: a few milliseconds. */
+const SLICE_ROWS = 500;
 
 export class JobStore {
+  /** Totals of all durable jobs. */
   readonly counts = new GroupCounts();
   readonly #path: string;
   readonly #root: RootDatabase;
@@ -59,7 +62,10 @@ export class JobStore {
   /** [completedAt ms, jobId] -> "": the order of retention. */
   readonly #ended: Database<string, Key[]>;
   readonly #counts: Database<number, Key[]>;
-  readonly #meta: Database<Through & { bytes: number }, string>;
+  readonly #bytes: Database<number, string>;
+  readonly #meta: Database<Through, string>;
+  /** Totals of the rows on disk. */
+  readonly #onDisk = new GroupCounts();
   #dirty = new Map<string, DirtyRow>();
   #writing: ReadonlyMap<string, DirtyRow> = new Map();
   #flushing: Promise<void> | undefined;
@@ -67,20 +73,22 @@ export class JobStore {
 
   constructor(path: string) {
     this.#path = path;
-    this.#root = open({ path, maxDbs: 8, encoding: "binary", noMemInit: true });
+    this.#root = open({ path, maxDbs: 10, encoding: "binary", noMemInit: true });
     this.#jobs = this.#root.openDB({ name: "jobs", encoding: "binary" });
     this.#groups = this.#root.openDB({ name: "groups", encoding: "string" });
     this.#requests = this.#root.openDB({ name: "requests", encoding: "string" });
     this.#active = this.#root.openDB({ name: "active", encoding: "string" });
     this.#ended = this.#root.openDB({ name: "ended", encoding: "string" });
     this.#counts = this.#root.openDB({ name: "counts", encoding: "json" });
+    this.#bytes = this.#root.openDB({ name: "bytes", encoding: "json" });
     this.#meta = this.#root.openDB({ name: "meta", encoding: "json" });
     for (const { key, value } of this.#counts.getRange()) {
       const [libraryId, type, status] = key as [string, string, JobStatus];
       this.counts.add({ libraryId, type, status }, value);
+      this.#onDisk.add({ libraryId, type, status }, value);
     }
-    this.counts.takeChanged();
-    this.#liveBytes = this.#meta.get("through")?.bytes ?? 0;
+    this.#onDisk.takeChanged();
+    this.#liveBytes = this.#bytes.get("live") ?? 0;
   }
 
   /** undefined: nothing was ever flushed. */
@@ -117,7 +125,7 @@ export class JobStore {
     this.#dirty.set(jobId, row);
   }
 
-  /** Writes all that is dirty, in one transaction with how far it goes; one flush after the other. */
+  /** Writes all that is dirty, slice by slice, and at last how far it goes; one flush after the other. */
   async flush(position: () => Through): Promise<{ through: number; jobIds: ReadonlySet<string> }> {
     while (this.#flushing) await this.#flushing;
     const through = position();
@@ -165,8 +173,13 @@ export class JobStore {
   }
 
   async #writeRows(rows: ReadonlyMap<string, DirtyRow>, through: Through): Promise<void> {
-    const writes: Promise<boolean>[] = [];
+    let gathered = 0;
     for (const [jobId, row] of rows) {
+      if (gathered === SLICE_ROWS) {
+        await this.#endSlice();
+        gathered = 0;
+      }
+      gathered += 1;
       const before = row.presence.stored ? this.#jobs.get(jobId) : undefined;
       row.presence.stored = row.state !== undefined;
       if (before) this.#removeKeys(jobId, before, row.state);
@@ -174,24 +187,31 @@ export class JobStore {
         const value = Buffer.allocUnsafe(HEADER_BYTES + row.bytes.length);
         value.writeDoubleBE(row.sequence, 0);
         value.set(row.bytes, HEADER_BYTES);
-        writes.push(this.#jobs.put(jobId, value));
+        void this.#jobs.put(jobId, value);
         this.#putKeys(jobId, row.state);
+        this.#onDisk.move(undefined, row.state);
         this.#liveBytes += row.bytes.length;
       } else {
-        writes.push(this.#jobs.remove(jobId));
+        void this.#jobs.remove(jobId);
       }
     }
-    for (const { libraryId, type, status, count } of this.counts.takeChanged()) {
+    // Rows may be ahead of how far the store says it goes: taking up a record again changes nothing.
+    void this.#meta.put("through", through);
+    await this.#endSlice();
+  }
+
+  /** All writes of one turn of the event loop are one LMDB transaction: totals always fit the rows. */
+  async #endSlice(): Promise<void> {
+    for (const { libraryId, type, status, count } of this.#onDisk.takeChanged()) {
       const key: Key[] = [libraryId, type, status];
       void (count === 0 ? this.#counts.remove(key) : this.#counts.put(key, count));
     }
-    // All writes of one turn of the event loop are one LMDB transaction: the last one's promise speaks for all.
-    await this.#meta.put("through", { ...through, bytes: this.#liveBytes });
-    await Promise.all(writes.slice(-1));
+    await this.#bytes.put("live", this.#liveBytes);
   }
 
   #removeKeys(jobId: string, before: Buffer, after: JobState | undefined): void {
     const { state } = decodeRow(before);
+    this.#onDisk.move(state, undefined);
     this.#liveBytes -= before.length - HEADER_BYTES;
     const group = groupOf(state);
     if (!after || !sameGroup(group, groupOf(after))) {

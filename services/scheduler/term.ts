@@ -38,7 +38,8 @@ export interface TermOptions {
   readonly onLost: (error: Error) => void;
 }
 
-const FLUSH_MS = 100;
+/** Short jobs end within this, and are then written once. */
+const FLUSH_MS = 500;
 
 /**
  * One leadership: all that is in memory, from the takeover to the first append that fails. A term that ended is
