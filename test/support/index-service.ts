@@ -166,7 +166,8 @@ export class TestLibrary {
 
   async delete(documentIds: string[], fence?: { jobId: string; lease: bigint }): Promise<string[]> {
     const request = { libraryId: this.id, fence, documentIds };
-    return (await unary(this.#client, this.#client.deleteDocuments, request, { timeoutMs: 10_000 })).missingIds;
+    return (await unary(this.#client, this.#client.deleteDocuments, request, { timeoutMs: 10_000 }))
+      .missingIds;
   }
 
   search(vector: Float32Array, k: number, more: Partial<SearchRequest> = {}): Promise<SearchResponse> {

@@ -1,0 +1,55 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { freePort } from "../../platform/free-port.ts";
+import { connect, waitForReady } from "../../platform/grpc/client.ts";
+import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
+
+/** The index service as a process of its own, for tests that kill it. */
+export interface IndexProcess {
+  readonly client: IndexServiceClient;
+  /** What it has logged so far, a JSON line each. */
+  readonly lines: readonly string[];
+  kill(signal: NodeJS.Signals): Promise<number | null>;
+}
+
+/** Resolves when it is ready. @throws with its log when it ends before */
+export async function startIndexProcess(
+  dataFolder: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<IndexProcess> {
+  const port = await freePort();
+  const child = fork(join(import.meta.dirname, "../../services/index/main.ts"), [], {
+    env: {
+      PATH: process.env.PATH,
+      ARRW_DATA_DIR: dataFolder,
+      ARRW_INDEX_GRPC_PORT: String(port),
+      ARRW_INDEX_HTTP_PORT: String(await freePort()),
+      ...env,
+    },
+    execArgv: ["--import", "tsx"],
+    stdio: ["ignore", "pipe", "inherit", "ipc"],
+  });
+  const lines: string[] = [];
+  child.stdout
+    ?.setEncoding("utf8")
+    .on("data", (text: string) => lines.push(...text.split("\n").filter(Boolean)));
+  const ended = once(child, "exit") as Promise<[number | null]>;
+  const ready = once(child, "message").then(() => true);
+  if (!(await Promise.race([ready, ended.then(() => false)]))) throw new Error(lines.join("\n"));
+  const client = connect(IndexServiceClient, `127.0.0.1:${port}`);
+  await waitForReady(client, 5_000);
+  return { client, lines, kill: (signal) => kill(child, client, ended, signal) };
+}
+
+async function kill(
+  child: ChildProcess,
+  client: IndexServiceClient,
+  ended: Promise<[number | null]>,
+  signal: NodeJS.Signals,
+): Promise<number | null> {
+  client.close();
+  child.kill(signal);
+  const [code] = await ended;
+  return code;
+}
