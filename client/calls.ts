@@ -1,0 +1,116 @@
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  type CallOptions,
+  type Client,
+  type ClientUnaryCall,
+  connectivityState,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { ClientError, cancelled, fromServiceError, toClientError } from "./error.ts";
+
+export interface CallSettings {
+  /** Time for the call with its repetitions; default: the client's `timeoutMs`. */
+  readonly timeoutMs?: number;
+  /** Aborting it ends the call with CANCELLED. */
+  readonly signal?: AbortSignal;
+}
+
+/** A call's end as Unix ms. */
+export interface Deadline {
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+type UnaryMethod<Q, R> = (
+  request: Q,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: (error: ServiceError | null, response: R) => void,
+) => ClientUnaryCall;
+
+/** One attempt. @throws ClientError */
+function unary<Q, R>(client: Client, method: UnaryMethod<Q, R>, request: Q, call: Deadline): Promise<R> {
+  const { deadlineMs, signal } = call;
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(cancelled(signal));
+    const onAbort = (): void => running.cancel();
+    const running = method.call(
+      client,
+      request,
+      new Metadata(),
+      { deadline: deadlineMs },
+      (error, response) => {
+        signal?.removeEventListener("abort", onAbort);
+        if (!error) resolve(response);
+        else reject(signal?.aborted ? cancelled(signal) : fromServiceError(error));
+      },
+    );
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+/**
+ * A call that may be repeated without harm: on UNAVAILABLE it is, until the deadline. `attempt` counts from 1.
+ * @throws ClientError the last attempt's
+ */
+export async function repeatedly<Q, R>(
+  client: Client,
+  method: UnaryMethod<Q, R>,
+  request: Q,
+  call: Deadline,
+  settle?: (error: ClientError, attempt: number) => R | undefined,
+): Promise<R> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await unary(client, method, request, call);
+    } catch (thrown) {
+      const error = toClientError(thrown);
+      const settled = settle?.(error, attempt);
+      if (settled !== undefined) return settled;
+      if (error.code !== "UNAVAILABLE") throw error;
+      const waitMs = backoffMs(attempt, error);
+      if (Date.now() + waitMs >= call.deadlineMs) throw error;
+      await pause(waitMs, call.signal);
+    }
+  }
+}
+
+const FIRST_BACKOFF_MS = 50;
+const MAX_BACKOFF_MS = 2_000;
+
+/** Doubling from 50 ms to 2 s, between half and all of it; at least what the server asks for. */
+export function backoffMs(attempt: number, error: ClientError): number {
+  const most = Math.min(MAX_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
+  return Math.max(error.retryAfterMs ?? 0, most * (0.5 + Math.random() / 2));
+}
+
+/** @throws ClientError CANCELLED */
+export async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await delay(ms, undefined, signal ? { signal } : {});
+  } catch (error) {
+    throw signal?.aborted ? cancelled(signal) : error;
+  }
+}
+
+/**
+ * Resolves when the channel is connected.
+ * @throws ClientError UNAVAILABLE as soon as the address refuses, or at the deadline
+ */
+export async function connected(client: Client, address: string, deadlineMs: number): Promise<void> {
+  const channel = client.getChannel();
+  for (;;) {
+    const state = channel.getConnectivityState(true);
+    if (state === connectivityState.READY) return;
+    if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN) {
+      throw new ClientError("UNAVAILABLE", `no connection to ${address}`);
+    }
+    await new Promise<void>((resolve, reject) => {
+      channel.watchConnectivityState(state, deadlineMs, (error) => {
+        if (!error) resolve();
+        else reject(new ClientError("UNAVAILABLE", `no connection to ${address} in time`));
+      });
+    });
+  }
+}

@@ -1,0 +1,30 @@
+/** The client library of arrwDB: libraries, documents, search, and jobs that are submitted, watched and cancelled. */
+
+export type {
+  Document,
+  EmbeddingConfig,
+  Filter,
+  IndexConfig,
+  Vector,
+} from "../proto/gen/arrwdb/v1/document.ts";
+export {
+  type GetQueueStatsResponse,
+  type Job,
+  type JobFilter,
+  type JobProgress,
+  JobStatus,
+  type SubmitJobRequest,
+  type SubmitJobsResult,
+} from "../proto/gen/arrwdb/v1/jobs.ts";
+export type { Hit, Library, SearchResponse } from "../proto/gen/arrwdb/v1/libraries.ts";
+export {
+  ArrwClient,
+  type ArrwClientOptions,
+  type ImportOptions,
+  type SearchOptions,
+  type SearchQuery,
+} from "./arrw-client.ts";
+export type { CallSettings } from "./calls.ts";
+export { ClientError, type ClientErrorCode, type Violation } from "./error.ts";
+export type { DocumentInput, DocumentSource } from "./import-stream.ts";
+export { isTerminal, type WatchOptions } from "./watch.ts";
