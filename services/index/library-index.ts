@@ -92,7 +92,8 @@ export class LibraryIndex {
     const { nextKey, removedTotal } = readState(store);
     const unsaved = this.#snapshots.unsaved({ addedThrough: nextKey - 1, removedTotal });
     // Snapshots that fail (a full disk) make restarts slower, not writes impossible.
-    return this.#snapshots.failing || unsaved === 0 || unsaved + incoming <= snapshotChanges;
+    // Each vector that comes in may replace one.
+    return this.#snapshots.failing || unsaved === 0 || unsaved + 2 * incoming <= snapshotChanges;
   }
 
   #nextProgress(signal: AbortSignal): Promise<void> {

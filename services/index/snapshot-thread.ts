@@ -26,7 +26,23 @@ async function check({
   }
 }
 
-async function build(request: SnapshotRequest & { type: "build" }): Promise<Progress> {
+/** One build at a time: each holds an index in memory. */
+let lastBuild: Promise<unknown> = Promise.resolve();
+const wanted = new Map<number, boolean>();
+
+function build(request: SnapshotRequest & { type: "build" }): Promise<Progress> {
+  const { library } = request.spec;
+  wanted.set(library, true);
+  const next = lastBuild.then(() => buildNow(request)).finally(() => wanted.delete(library));
+  lastBuild = next.catch(() => undefined);
+  return next;
+}
+
+async function buildNow(request: SnapshotRequest & { type: "build" }): Promise<Progress> {
+  const assertWanted = (): void => {
+    if (!wanted.get(request.spec.library)) throw new Error("the build was cancelled");
+  };
+  assertWanted();
   const library = new VectorLibrary(request.spec, request.from, cache);
   try {
     library.catchUp();
@@ -34,6 +50,7 @@ async function build(request: SnapshotRequest & { type: "build" }): Promise<Prog
       library.applySlice(request.through);
       // A read transaction must not stay open for the whole build.
       await nextTurn();
+      assertWanted();
     }
     return library.save(request.path);
   } finally {
@@ -56,7 +73,12 @@ function send(message: FromThread): void {
   port?.postMessage(message);
 }
 
-port.on("message", ({ id, request }: ToSnapshotThread) => {
+port.on("message", (message: ToSnapshotThread) => {
+  if ("type" in message) {
+    if (wanted.has(message.library)) wanted.set(message.library, false);
+    return;
+  }
+  const { id, request } = message;
   handle(request).then(
     (result) => send({ id, result }),
     (error: unknown) => send({ id, error: error instanceof Error ? error.message : String(error) }),

@@ -37,6 +37,7 @@ export class Snapshotter {
   #running: Promise<void> | undefined;
   #retryAtMs = 0;
   #trimmedThrough = 0;
+  #closing = false;
 
   private constructor(options: SnapshotterOptions) {
     this.#options = options;
@@ -104,7 +105,7 @@ export class Snapshotter {
         },
         (error: unknown) => {
           this.#retryAtMs = Date.now() + RETRY_MS;
-          log.error({ err: error }, "a snapshot failed; it is tried again");
+          if (!this.#closing) log.error({ err: error }, "a snapshot failed; it is tried again");
         },
       )
       .finally(() => {
@@ -113,23 +114,25 @@ export class Snapshotter {
     return this.#running;
   }
 
-  /** Makes a last file of a small index, so that the next start has nothing to replay. */
+  /** Gives up a build; makes a last file of a small index, so that the next start has nothing to replay. */
   async finish(index: OpenIndex, progress: Progress, save: boolean): Promise<void> {
+    this.#closing = true;
+    this.#options.pool.cancelBuild(this.#options.spec.library);
     await this.#running;
     const small = progress.indexBytes <= this.#options.ownSaveBytes;
     if (save && small && this.unsaved(progress) > 0) await this.run(index, progress);
   }
 
-  async #make(index: OpenIndex, { indexBytes, addedThrough: through }: Progress): Promise<void> {
+  async #make(index: OpenIndex, serving: Progress): Promise<void> {
     const { store, spec, folder, pool, ownSaveBytes, log } = this.#options;
     const startedAt = performance.now();
     const temporary = join(folder, `${randomUUID()}.tmp`);
     const previous = this.checked;
     try {
       const progress =
-        indexBytes <= ownSaveBytes || !previous
+        serving.indexBytes <= ownSaveBytes || !previous
           ? await index.save(temporary)
-          : await pool.buildSnapshot(spec, previous, temporary, through);
+          : await pool.buildSnapshot(spec, previous, temporary, serving.addedThrough);
       const { generation } = readState(store);
       const { addedThrough, change, removedTotal, size, tombstones } = progress;
       const file = `${generation}-${change}-${addedThrough}.usearch`;
@@ -138,7 +141,8 @@ export class Snapshotter {
       await durably(store.env, () => writeSnapshot(store, row));
       this.#row = row;
       if (previous && previous.row.file !== file) await rm(previous.path, { force: true });
-      await this.#trim(change);
+      // A builder may have read changes that the serving thread hasn't come to.
+      await this.#trim(Math.min(change, serving.change));
       log.debug({ file, bytes: row.bytes, ms: Math.round(performance.now() - startedAt) }, "snapshot made");
     } finally {
       await rm(temporary, { force: true });

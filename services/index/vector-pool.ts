@@ -5,6 +5,7 @@ import type { SnapshotRow } from "./store.ts";
 import { ThreadClient } from "./thread-client.ts";
 import type { HnswParameters } from "./usearch-index.ts";
 import type {
+  CancelBuild,
   CheckedSnapshot,
   LibrarySpec,
   Progress,
@@ -121,6 +122,11 @@ export class VectorPool implements Part {
   /** Makes the next file from the one before, beside the serving thread. */
   buildSnapshot(spec: LibrarySpec, from: CheckedSnapshot, path: string, through: number): Promise<Progress> {
     return this.#snapshotThread().ask({ type: "build", spec, from, path, through });
+  }
+
+  /** Ends a library's build with an error, if there is one. */
+  cancelBuild(library: number): void {
+    this.#snapshots?.tell({ type: "cancel", library } satisfies CancelBuild);
   }
 
   #snapshotThread(): ThreadClient<SnapshotRequest> {

@@ -93,10 +93,13 @@ export type SnapshotRequest =
       readonly through: number;
     };
 
-export interface ToSnapshotThread {
-  readonly id: number;
-  readonly request: SnapshotRequest;
+/** Without an answer. */
+export interface CancelBuild {
+  readonly type: "cancel";
+  readonly library: number;
 }
+
+export type ToSnapshotThread = { readonly id: number; readonly request: SnapshotRequest } | CancelBuild;
 
 /** What "seal" answers. */
 export interface Sealed {
