@@ -127,7 +127,7 @@ export class Nats implements Part {
     if (!connection) return;
     this.#publisher?.close();
     // A drain flushes what was published; it must not hold up the stop when the server is away.
-    if (this.#connected) await Promise.race([connection.drain(), timeout(1_000)]).catch(() => undefined);
+    if (this.#connected) await atMost(1_000, connection.drain());
     await connection.close().catch(() => undefined);
   }
 
@@ -394,6 +394,16 @@ export class Nats implements Part {
       }
     })();
   }
+}
+
+/** Waits for a promise, but not longer; how it ends does not matter. */
+async function atMost(ms: number, promise: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise.catch(() => undefined), over]);
+  clearTimeout(timer);
 }
 
 function timeout(ms: number): Promise<void> {

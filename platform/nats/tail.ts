@@ -52,6 +52,8 @@ export class Tail {
   #monitor: NodeJS.Timeout | undefined;
   #resetting = false;
   #stopped = false;
+  /** Counts the consumers asked for: what belongs to an older one than the newest is dropped. */
+  #opened = 0;
   #forgetReconnect: (() => void) | undefined;
 
   constructor(connection: NatsConnection, jsm: JetStreamManager, log: Logger, options: TailOptions) {
@@ -81,6 +83,8 @@ export class Tail {
 
   async #open(): Promise<void> {
     const inbox = createInbox();
+    this.#opened += 1;
+    const opened = this.#opened;
     this.#consumerSequence = 0;
     this.#subscription = this.#connection.subscribe(inbox, {
       callback: (error, message) => {
@@ -102,6 +106,10 @@ export class Tail {
       num_replicas: 1,
       ...(filterSubject === undefined ? {} : { filter_subject: filterSubject }),
     });
+    if (opened !== this.#opened || this.#stopped) {
+      this.#delete(info.name);
+      return;
+    }
     this.#consumer = info.name;
     this.#heardAt = performance.now();
   }
@@ -109,11 +117,14 @@ export class Tail {
   #close(): void {
     this.#subscription?.unsubscribe();
     this.#subscription = undefined;
-    if (this.#consumer !== "" && !this.#connection.isClosed()) {
-      // The server removes it by itself after the inactive threshold.
-      this.#jsm.consumers.delete(this.#options.stream, this.#consumer).catch(() => undefined);
-    }
+    if (this.#consumer !== "") this.#delete(this.#consumer);
     this.#consumer = "";
+  }
+
+  /** What fails here the server does by itself after the inactive threshold. */
+  #delete(consumer: string): void {
+    if (this.#connection.isClosed()) return;
+    this.#jsm.consumers.delete(this.#options.stream, consumer).catch(() => undefined);
   }
 
   #onMessage(message: Msg): void {
@@ -154,19 +165,26 @@ export class Tail {
     if (last && Number(last) !== this.#consumerSequence) this.#reset("gap at heartbeat");
   }
 
+  /** A reconnect starts over at once: a request sent while the link was down only waits for its time-out. */
   #reset(reason: string): void {
-    if (this.#resetting || this.#stopped) return;
+    if (this.#stopped || (this.#resetting && reason !== "reconnect")) return;
     this.#resetting = true;
     this.#log.debug({ stream: this.#options.stream, next: this.#next, reason }, "tail starts again");
     const attempt = (): void => {
       if (this.#stopped) return;
       this.#close();
-      this.#open().then(
+      const opening = this.#open();
+      const opened = this.#opened;
+      opening.then(
         () => {
-          this.#resetting = false;
-          if (this.#stopped) this.#close();
+          if (opened === this.#opened) this.#resetting = false;
         },
-        () => setTimeout(attempt, RETRY_MS).unref(),
+        () => {
+          const again = (): void => {
+            if (opened === this.#opened) attempt();
+          };
+          setTimeout(again, RETRY_MS).unref();
+        },
       );
     };
     attempt();
