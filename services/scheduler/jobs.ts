@@ -86,6 +86,12 @@ export class JobTable {
     return stored && this.#entryOf(jobId, stored.state, stored.sequence);
   }
 
+  /** Where the newest durable record of a job is; undefined = there is no such job. */
+  sequenceOf(jobId: string): number | undefined {
+    const entry = this.#entries.get(jobId);
+    return entry ? entry.committed && entry.sequence : this.store.sequenceOf(jobId);
+  }
+
   /** The job that a request id belongs to, in head state. */
   findRequest(requestId: string): Entry | undefined {
     const jobId = this.#requests.get(requestId) ?? this.store.jobIdOfRequest(requestId);

@@ -1,3 +1,4 @@
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { encode } from "../../platform/encode.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -177,6 +178,13 @@ export class Journal<T> {
       (error: unknown) => this.fail(error instanceof Error ? error : new Error(String(error))),
     );
   }
+}
+
+/** The job of an encoded record: its first field, so the rest is not decoded. */
+export function jobIdOf(record: Uint8Array): string {
+  const reader = new BinaryReader(record);
+  reader.uint32();
+  return reader.string();
 }
 
 /** Encodes a record; `state` is left out for a tombstone. */

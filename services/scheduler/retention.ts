@@ -1,9 +1,10 @@
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream } from "../../platform/nats/names.ts";
-import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import { JournalBatch } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import { isTerminal } from "./domain/state.ts";
 import type { JobTable } from "./jobs.ts";
+import { jobIdOf } from "./journal.ts";
 
 export interface RetentionLimits {
   /** Age since its end at which a job is deleted. */
@@ -33,7 +34,9 @@ const SLICE = 1_000;
 /** Above this share of its bound the journal evicts ended jobs, then refuses submits. */
 const HIGH_WATER = 0.8;
 /** A journal smaller than this is not worth compacting. */
-const COMPACT_FROM_BYTES = 32 * 1024 * 1024;
+const COMPACT_FROM_BYTES = 256 * 1024 * 1024;
+/** A short job leaves three records, of which the last is wanted: that much is normal. */
+const COMPACT_RATIO = 4;
 const COMPACT_MESSAGES = 256;
 
 /**
@@ -83,7 +86,12 @@ export class Retention {
     const evicted = over
       ? this.#delete(this.#options.table.store.oldestEnded(SLICE, Number.MAX_SAFE_INTEGER))
       : 0;
-    const worthIt = info.bytes > Math.max(COMPACT_FROM_BYTES, 2 * this.#options.table.store.liveBytes);
+    const worthIt =
+      info.bytes >
+      Math.max(
+        Math.min(COMPACT_FROM_BYTES, limits.journalMaxBytes / 4),
+        COMPACT_RATIO * this.#options.table.store.liveBytes,
+      );
     if (!this.#stopped && (over || worthIt)) await this.#compact(info.firstSequence, info.lastSequence);
     this.#full =
       over &&
@@ -122,11 +130,9 @@ export class Retention {
     for (let sequence = first; sequence < end && !this.#stopped; sequence++) {
       const message = await nats.getMessage(Stream.journal, { sequence });
       if (!message) continue;
-      const jobIds = new Set(
-        JournalBatch.decode(message.data).records.map((bytes) => JournalRecord.decode(bytes).jobId),
-      );
+      const jobIds = new Set(JournalBatch.decode(message.data).records.map(jobIdOf));
       for (const jobId of jobIds) {
-        if (sequenceOf(table, jobId) !== sequence) continue;
+        if (table.sequenceOf(jobId) !== sequence) continue;
         table.reappend(jobId);
         kept += 1;
       }
@@ -138,10 +144,4 @@ export class Retention {
     await nats.purge(Stream.journal, { below: end });
     log.debug({ first, end, kept }, "journal compacted");
   }
-}
-
-/** Where the newest durable record of a job is. */
-function sequenceOf(table: JobTable, jobId: string): number | undefined {
-  const entry = table.find(jobId);
-  return entry?.committed && entry.sequence;
 }

@@ -112,6 +112,12 @@ export class JobStore {
     return bytes && decodeRow(bytes);
   }
 
+  /** The journal sequence of a job's newest record, without decoding it. */
+  sequenceOf(jobId: string): number | undefined {
+    const row = this.#dirty.get(jobId) ?? this.#writing.get(jobId);
+    return row ? row.state && row.sequence : this.#jobs.get(jobId)?.readDoubleBE(0);
+  }
+
   jobIdOfRequest(requestId: string): string | undefined {
     return this.#requests.get(requestId);
   }

@@ -39,7 +39,7 @@ export interface TermOptions {
 }
 
 /** Short jobs end within this, and are then written once. */
-const FLUSH_MS = 500;
+const FLUSH_MS = 2_000;
 
 /**
  * One leadership: all that is in memory, from the takeover to the first append that fails. A term that ended is
