@@ -1,8 +1,20 @@
 import { Command } from "commander";
+import * as importCommand from "./commands/import.ts";
+import * as jobs from "./commands/jobs.ts";
+import * as library from "./commands/library.ts";
+import * as search from "./commands/search.ts";
+import * as stats from "./commands/stats.ts";
 import * as up from "./commands/up.ts";
 
 /** A command is a file in commands/ that exports `register(program)`, and a line here. */
-const COMMANDS: readonly { register(program: Command): void }[] = [up];
+const COMMANDS: readonly { register(program: Command): void }[] = [
+  up,
+  library,
+  importCommand,
+  jobs,
+  search,
+  stats,
+];
 
 const program = new Command("arrw")
   .description("Vector libraries and their background jobs")
@@ -18,5 +30,5 @@ try {
   process.stderr.write(`error: ${shown}\n`);
   if (process.env.ARRW_LOG_LEVEL === "debug" && error instanceof Error)
     process.stderr.write(`${error.stack}\n`);
-  process.exitCode = 1;
+  process.exitCode ||= 1;
 }

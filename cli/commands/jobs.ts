@@ -1,0 +1,130 @@
+import type { Command } from "commander";
+import { type ArrwClient, isTerminal, type Job, type JobFilter, type JobStatus } from "../../client/index.ts";
+import { integer, label, list as listOf, statuses } from "../arguments.ts";
+import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
+import { count, duration, roughly, table } from "../format.ts";
+import { jobDetails, percentText, runningMs, statusText } from "../job-text.ts";
+import { toJson } from "../json.ts";
+import { note, paint, print, printJson } from "../terminal.ts";
+import { watchToTheEnd } from "../watch-job.ts";
+
+interface ListOptions extends ClientCommandOptions {
+  readonly status?: JobStatus[];
+  readonly type?: string[];
+  readonly library?: string;
+  readonly label?: Record<string, string>;
+  readonly limit: number;
+}
+
+export function register(program: Command): void {
+  const jobs = program.command("jobs").description("list, show, watch and cancel jobs");
+  withClientOptions(jobs.command("list"))
+    .description("jobs, newest first")
+    .option(
+      "--status <names>",
+      "pending, scheduled, running, completed, failed, cancelled; comma-separated",
+      statuses,
+    )
+    .option("--type <names>", "batch_import, echo, ...; comma-separated", listOf)
+    .option("--library <library>", "id or name")
+    .option("--label <key=value>", "has this label; may be repeated", label)
+    .option("--limit <n>", "jobs shown at most", integer, 20)
+    .action(list);
+  withClientOptions(jobs.command("get <job>")).description("one job").action(get);
+  withClientOptions(jobs.command("watch <job>"))
+    .description("watch a job until it ends; Ctrl-C detaches")
+    .action(watch);
+  withClientOptions(jobs.command("cancel <job>"))
+    .description("end a job; what it has done stays")
+    .option("--reason <text>", "why, for people")
+    .action(cancel);
+}
+
+async function list(options: ListOptions): Promise<void> {
+  if (options.limit < 1) throw new Error("--limit: at least 1");
+  await withClient(options, async (client) => {
+    const { jobs, total } = await firstJobs(client, options);
+    if (options.json) {
+      for (const job of jobs) printJson(toJson(job));
+      return;
+    }
+    if (jobs.length === 0) return print("no jobs");
+    const names = await libraryNames(client);
+    print(...jobTable(jobs, names, Date.now()));
+    if (total !== undefined && total > BigInt(jobs.length)) {
+      note(paint("dim", `${count(jobs.length)} of ${count(total)}; more with --limit`, process.stderr));
+    }
+  });
+}
+
+async function firstJobs(
+  client: ArrwClient,
+  options: ListOptions,
+): Promise<{ jobs: Job[]; total: bigint | undefined }> {
+  const filter: Partial<JobFilter> = {
+    statuses: options.status ?? [],
+    types: options.type ?? [],
+    libraryId: options.library ?? "",
+    labels: options.label ?? {},
+  };
+  const jobs: Job[] = [];
+  let pageToken = "";
+  let total: bigint | undefined;
+  do {
+    const pageSize = Math.min(options.limit - jobs.length, 1_000);
+    const page = await client.list({ filter, pageSize, pageToken });
+    jobs.push(...page.jobs);
+    total ??= page.totalSize;
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "" && jobs.length < options.limit);
+  return { jobs, total };
+}
+
+/** Names by id; without those of libraries that are gone. */
+async function libraryNames(client: ArrwClient): Promise<Map<string, string>> {
+  const { libraries } = await client.listLibraries({ pageSize: 1_000 });
+  return new Map(libraries.map(({ libraryId, name }) => [libraryId, name]));
+}
+
+export function jobTable(jobs: readonly Job[], names: ReadonlyMap<string, string>, nowMs: number): string[] {
+  const rows = jobs.map((job) => {
+    const ran = runningMs(job, nowMs);
+    return [
+      job.jobId,
+      job.cancelRequested && !isTerminal(job) ? "cancelling" : statusText(job),
+      job.type,
+      names.get(job.libraryId) ?? (job.libraryId || "-"),
+      percentText(job),
+      job.itemCount > 0n ? count(job.itemCount) : "-",
+      ran === undefined ? "-" : duration(ran),
+      job.createdAt ? `${roughly(nowMs - job.createdAt.getTime())} ago` : "",
+    ];
+  });
+  const headings = ["JOB", "STATUS", "TYPE", "LIBRARY", "DONE", "DOCUMENTS", "RAN FOR", "SUBMITTED"];
+  const [first = "", ...others] = table(headings, rows);
+  return [paint("dim", first), ...others];
+}
+
+async function get(jobId: string, options: ClientCommandOptions): Promise<void> {
+  await withClient(options, async (client) => {
+    const job = await client.get(jobId);
+    if (options.json) printJson(toJson(job));
+    else {
+      const library = job.libraryId && (await client.getLibrary(job.libraryId).catch(() => undefined));
+      print(...jobDetails(job, library ? library.name : undefined, Date.now()));
+    }
+  });
+}
+
+async function watch(jobId: string, options: ClientCommandOptions): Promise<void> {
+  await withClient(options, (client) => watchToTheEnd(client, jobId, options));
+}
+
+async function cancel(jobId: string, options: ClientCommandOptions & { reason?: string }): Promise<void> {
+  const { reason } = options;
+  const job = await withClient(options, (client) =>
+    client.cancel(jobId, reason === undefined ? {} : { reason }),
+  );
+  if (options.json) printJson(toJson(job));
+  else print(isTerminal(job) ? statusText(job) : "cancelling: its handler has been told to stop");
+}

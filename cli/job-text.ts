@@ -1,0 +1,110 @@
+import { isTerminal, type Job, JobStatus } from "../client/index.ts";
+import { bytes, count, duration, fields, localTime, plain, plural } from "./format.ts";
+import { statusName } from "./json.ts";
+import { paint, type Style } from "./terminal.ts";
+
+/** Jobs in words. */
+
+const STYLES: Partial<Record<JobStatus, Style>> = {
+  [JobStatus.JOB_STATUS_RUNNING]: "cyan",
+  [JobStatus.JOB_STATUS_COMPLETED]: "green",
+  [JobStatus.JOB_STATUS_FAILED]: "red",
+  [JobStatus.JOB_STATUS_CANCELLED]: "yellow",
+};
+
+/** "running" */
+export const statusText = (job: Job): string => statusName(job.status).toLowerCase();
+
+export function statusStyle(job: Job): Style {
+  return STYLES[job.status] ?? "dim";
+}
+
+/** "62 %", "-" when nothing is known. */
+export function percentText(job: Job): string {
+  if (job.status === JobStatus.JOB_STATUS_COMPLETED) return "100 %";
+  return job.progress && job.progress.total > 0n ? `${Math.floor(job.progress.percentage)} %` : "-";
+}
+
+/** From its first start to its end or now; undefined = it hasn't started. */
+export function runningMs(job: Job, nowMs: number): number | undefined {
+  if (!job.startedAt) return undefined;
+  return (job.completedAt?.getTime() ?? nowMs) - job.startedAt.getTime();
+}
+
+/** What it did: "396 documents, 4,012 chunks"; "" = no result. */
+export function resultText(job: Job): string {
+  const result = job.result?.result;
+  if (result?.$case === "batchImport") {
+    const { imported, failed, totalChunks } = result.value;
+    const bad = failed > 0n ? `, ${plural(failed, "document")} refused` : "";
+    return `${plural(imported, "document")}, ${plural(totalChunks, "chunk")}${bad}`;
+  }
+  return result?.$case === "echo" ? plain(result.value.message) : "";
+}
+
+/** "CODE: message"; "" = no error. */
+export function errorText(job: Job): string {
+  return job.error ? `${job.error.code}: ${plain(job.error.message)}` : "";
+}
+
+/** How it ended, in one line. */
+export function endText(job: Job): string {
+  const tookMs = job.completedAt && job.createdAt ? job.completedAt.getTime() - job.createdAt.getTime() : 0;
+  const parts = [resultText(job), `in ${duration(tookMs)}`, interruptions(job)].filter((part) => part !== "");
+  const status = paint(statusStyle(job), statusText(job));
+  switch (job.status) {
+    case JobStatus.JOB_STATUS_FAILED:
+      return `${status}  ${errorText(job)} (${plural(job.attempt, "attempt")})`;
+    default:
+      return `${status}  ${parts.join(", ")}`;
+  }
+}
+
+function interruptions(job: Job): string {
+  const parts: string[] = [];
+  if (job.losses > 0) parts.push(`resumed after ${plural(job.losses, "lost worker")}`);
+  if (job.retries > 0) parts.push(plural(job.retries, "retry").replace("retrys", "retries"));
+  return parts.join(", ");
+}
+
+/** Everything that is known of it. */
+export function jobDetails(job: Job, libraryName: string | undefined, nowMs: number): string[] {
+  const { progress } = job;
+  const ran = runningMs(job, nowMs);
+  const time = (date: Date | undefined): string | undefined => (date ? localTime(date) : undefined);
+  const labels = Object.entries(job.labels).map(([key, value]) => plain(`${key}=${value}`));
+  const library = libraryName ? `${libraryName} (${job.libraryId})` : job.libraryId;
+  const input = `${plural(job.itemCount, "document")}, ${bytes(job.payloadBytes)}`;
+  return [
+    `${paint("bold", job.jobId)}  ${paint(statusStyle(job), statusText(job))}`,
+    ...fields([
+      ["type", job.type],
+      ["library", library || undefined],
+      ["input", job.itemCount > 0n ? input : undefined],
+      ["progress", progress ? progressText(job) : undefined],
+      ["result", resultText(job) || undefined],
+      ["error", errorText(job) || undefined],
+      ["waits for", job.waitingFor ? plain(job.waitingFor) : undefined],
+      ["attempt", job.attempt > 0 ? `${job.attempt} of at most ${job.maxRetries + 1}` : undefined],
+      ["lost workers", job.losses > 0 ? count(job.losses) : undefined],
+      ["cancel", job.cancelRequested && !isTerminal(job) ? "asked for" : undefined],
+      ["submitted", time(job.createdAt)],
+      ["runs at", job.status === JobStatus.JOB_STATUS_SCHEDULED ? time(job.runAt) : undefined],
+      ["started", time(job.startedAt)],
+      ["ended", time(job.completedAt)],
+      ["ran for", ran === undefined ? undefined : duration(ran)],
+      ["worker", job.workerId || undefined],
+      ["labels", labels.length > 0 ? labels.join(", ") : undefined],
+      ["request id", job.requestId ? plain(job.requestId) : undefined],
+    ]),
+  ];
+}
+
+/** "247 of 396, 62 %, message" */
+export function progressText(job: Job): string {
+  const { progress } = job;
+  if (!progress) return "";
+  const of = progress.total > 0n ? ` of ${count(progress.total)}, ${Math.floor(progress.percentage)} %` : "";
+  const message = progress.message ? `, ${plain(progress.message)}` : "";
+  return `${count(progress.current)}${of}${message}`;
+}
