@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { notFound } from "../../platform/errors.ts";
+import { notFound, unavailable } from "../../platform/errors.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { acquirePidLock, type PidLock } from "../../platform/pid-lock.ts";
@@ -21,7 +21,7 @@ interface OpenLibrary {
   readonly library: Library;
   uses: number;
   /** Called when the last use ends. */
-  idle: (() => void) | undefined;
+  readonly idle: (() => void)[];
 }
 
 /** A stopping service makes last snapshots for this long; what is left is replayed by the next start. */
@@ -94,7 +94,7 @@ export class Libraries implements Part {
       return await run(open.library);
     } finally {
       open.uses -= 1;
-      if (open.uses === 0) open.idle?.();
+      if (open.uses === 0) for (const wake of open.idle.splice(0)) wake();
       this.#closeUnused();
     }
   }
@@ -108,11 +108,7 @@ export class Libraries implements Part {
     const open = this.#open.get(row.number);
     if (open) {
       open.library.markDeleted();
-      if (open.uses > 0) {
-        await new Promise<void>((resolve) => {
-          open.idle = resolve;
-        });
-      }
+      await unused(open);
       await this.#close(row.number, open);
     }
     await this.#removeFiles(row.number);
@@ -123,11 +119,7 @@ export class Libraries implements Part {
     this.#stopped = true;
     const saveUntil = performance.now() + SAVE_MS;
     for (const [number, open] of [...this.#open]) {
-      if (open.uses > 0) {
-        await new Promise<void>((resolve) => {
-          open.idle = resolve;
-        });
-      }
+      await unused(open);
       await this.#close(number, open, performance.now() < saveUntil);
     }
     await Promise.all(this.#closing.values());
@@ -138,8 +130,9 @@ export class Libraries implements Part {
   async #acquire(row: LibraryRow): Promise<OpenLibrary> {
     const { number } = row;
     while (this.#closing.has(number)) await this.#closing.get(number);
-    if (this.#stopped || !this.#ready().has(row)) throw notFound("library", row.id);
-    const open = this.#open.get(number) ?? { library: this.#openLibrary(row), uses: 0, idle: undefined };
+    if (this.#stopped) throw unavailable("the index service is stopping", { retryAfterMs: 500 });
+    if (!this.#ready().has(row)) throw notFound("library", row.id);
+    const open = this.#open.get(number) ?? { library: this.#openLibrary(row), uses: 0, idle: [] };
     open.uses += 1;
     this.#open.delete(number);
     this.#open.set(number, open);
@@ -195,4 +188,11 @@ export class Libraries implements Part {
     if (!this.#catalog) throw new Error("the catalog is not open");
     return this.#catalog;
   }
+}
+
+function unused(open: OpenLibrary): Promise<void> {
+  return new Promise((resolve) => {
+    if (open.uses === 0) resolve();
+    else open.idle.push(resolve);
+  });
 }

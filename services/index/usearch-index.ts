@@ -1,4 +1,5 @@
-import { Index, MetricKind, ScalarKind } from "usearch";
+import { rmSync } from "node:fs";
+import { Index, type IndexConfig, MetricKind, ScalarKind } from "usearch";
 import type { Metric } from "./domain/score.ts";
 
 /**
@@ -43,6 +44,7 @@ export const SCALAR_BYTES: Record<Scalar, number> = { f32: 4, f16: 2, bf16: 2, i
 
 export class UsearchIndex {
   readonly parameters: HnswParameters;
+  readonly #options: IndexConfig;
   readonly #index: Index;
 
   constructor(parameters: HnswParameters) {
@@ -55,7 +57,7 @@ export class UsearchIndex {
     const scalarKind = SCALAR_KINDS[scalar];
     if (!metricKind || !scalarKind) throw new TypeError(`no such metric or scalar: ${metric}, ${scalar}`);
     this.parameters = parameters;
-    this.#index = new Index({
+    this.#options = {
       dimensions,
       metric: metricKind,
       quantization: scalarKind,
@@ -63,7 +65,8 @@ export class UsearchIndex {
       expansion_add: expansionAdd,
       expansion_search: expansionSearch,
       multi: false,
-    });
+    };
+    this.#index = new Index(this.#options);
   }
 
   /** Live vectors. */
@@ -107,6 +110,17 @@ export class UsearchIndex {
     this.#index.load(path);
     const dimensions = Number(this.#index.dimensions());
     if (dimensions !== this.parameters.dimensions) throw new Error(`${path} has ${dimensions} dimensions`);
+  }
+
+  /**
+   * Gives its memory back; not to be used any more. The binding has no way to close, and V8 doesn't see how much hangs on
+   * an object of it, so an empty file is loaded into it.
+   * @param scratch a path that nobody uses
+   */
+  free(scratch: string): void {
+    new Index(this.#options).save(scratch);
+    this.#index.load(scratch);
+    rmSync(scratch);
   }
 }
 

@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+import { dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { exactSearch, MetricKind } from "usearch";
 import { distanceOf, type Metric } from "./domain/score.ts";
@@ -203,6 +205,8 @@ export class VectorLibrary {
 
   async close(): Promise<void> {
     this.#blocks.close();
+    // Beside the snapshots: what a crash leaves there is removed by the next start.
+    this.#index?.free(join(dirname(this.spec.storeFolder), "index", `${randomUUID()}.tmp`));
     await this.#store.env.close();
   }
 }

@@ -39,7 +39,10 @@ export interface Fence {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** See CreateLibrary. The gateway has validated it and filled in all defaults. */
+/**
+ * See CreateLibrary. The gateway has validated it and filled in all defaults. INVALID_ARGUMENT also for scalar i8 with
+ * a metric other than cos: it keeps directions, not lengths.
+ */
 export interface CreateLibraryRequest {
   /** 1..128 of [A-Za-z0-9_.-]; minted by the gateway where the client gave none. */
   libraryId: string;
@@ -159,7 +162,10 @@ export interface ListDocumentsResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** See UpsertDocuments. About 2 MB a request; at most 4,096 chunks. */
+/**
+ * See UpsertDocuments. About 2 MB a request does best. A document is written whole, so a large one may take more: at
+ * most 10,000 chunks and 64 MB. Writers wait while the index lags behind: the call then takes longer, up to its deadline.
+ */
 export interface UpsertDocumentsRequest {
   /** Id. */
   libraryId: string;
@@ -200,7 +206,7 @@ export interface DeleteDocumentsRequest {
   fence:
     | Fence
     | undefined;
-  /** At most 10,000. */
+  /** At most 10,000; one that is empty or too long is unknown. */
   documentIds: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -237,7 +243,10 @@ export interface SearchRequest {
 
 /** See Search. */
 export interface SearchResponse {
-  /** Best first. */
+  /**
+   * Best first; chunk_id is the document's id, "#" and the chunk's place in the document, from 0. Distances are computed
+   * from the stored float32 vectors: 1 - cosine (of a zero vector: 1), 1 - dot product, or squared L2.
+   */
   hits: Hit[];
   /** The generation that answered. */
   generation: bigint;
