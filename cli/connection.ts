@@ -6,7 +6,7 @@ import { endQuietlyWhenUnread } from "./terminal.ts";
 
 export interface ClientCommandOptions {
   readonly address: string;
-  readonly json: boolean;
+  readonly json?: boolean;
 }
 
 const DEFAULT_ADDRESS = "127.0.0.1:50051";
@@ -18,7 +18,7 @@ const MOST_COMPARED = 10_000;
 export function withClientOptions(command: Command): Command {
   return command
     .option("--address <host:port>", "gateway (or ARRW_ADDRESS)", process.env.ARRW_ADDRESS || DEFAULT_ADDRESS)
-    .option("--json", "one JSON object per line", false);
+    .option("--json", "one JSON object per line");
 }
 
 /**

@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import * as demo from "./commands/demo.ts";
 import * as importCommand from "./commands/import.ts";
 import * as jobs from "./commands/jobs.ts";
 import * as library from "./commands/library.ts";
@@ -9,6 +10,7 @@ import * as up from "./commands/up.ts";
 /** A command is a file in commands/ that exports `register(program)`, and a line here. */
 const COMMANDS: readonly { register(program: Command): void }[] = [
   up,
+  demo,
   library,
   importCommand,
   jobs,

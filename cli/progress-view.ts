@@ -1,6 +1,6 @@
 import { SingleBar } from "cli-progress";
 import { isTerminal, type Job, JobStatus } from "../client/index.ts";
-import { count, roughly, shortened } from "./format.ts";
+import { count, roughly } from "./format.ts";
 import { statusText } from "./job-text.ts";
 import { toJson } from "./json.ts";
 import { Rate } from "./rate.ts";
@@ -72,7 +72,7 @@ function barView(title: string): ProgressView {
     const payload = {
       percent: `${String(Math.floor(progress?.percentage ?? 0)).padStart(3)} %`,
       done: total > 0 ? `${count(current)}/${count(total)}` : count(current),
-      pace: shortened(pace, 40),
+      pace,
     };
     if (started) {
       bar.setTotal(Math.max(total, 1));

@@ -33,9 +33,9 @@ export async function untilInterrupted<T>(run: (signal: AbortSignal) => Promise<
 export async function watchToTheEnd(
   client: ArrwClient,
   jobId: string,
-  options: { readonly json: boolean; readonly address: string },
+  options: { readonly json?: boolean; readonly address: string },
 ): Promise<void> {
-  const view = progressView(options.json);
+  const view = progressView(options.json ?? false);
   const last = await untilInterrupted(async (signal) => {
     let job: Job | undefined;
     try {
@@ -55,7 +55,7 @@ export async function watchToTheEnd(
   if (last === "detached") {
     process.exitCode = INTERRUPTED;
     note("", "detached; the job goes on", ...nextCommands(jobId, options.address));
-  } else if (last) reportEnd(last, options.json);
+  } else if (last) reportEnd(last, options.json ?? false);
 }
 
 /** "  watch it   arrw jobs watch ID" and so on */
