@@ -8,7 +8,7 @@ import {
   type SubmitJobRequest,
 } from "../proto/gen/arrwdb/v1/jobs.ts";
 import type { Deadline } from "./calls.ts";
-import { ClientError, cancelled, fromServiceError, toClientError } from "./error.ts";
+import { ClientError, cancelled, fromServiceError } from "./error.ts";
 
 /** A Document whose unset fields may be left out. */
 export type DocumentInput = DeepPartial<Document>;
@@ -40,6 +40,11 @@ export async function importStream(
     stream = stub.importDocuments(new Metadata(), { deadline: deadlineMs }, onAnswer);
   });
   const unlessAnswered = interruptedBy(answered);
+  let sent = 0;
+  const onSent = (): void => {
+    sent += 1;
+    call.onSent?.(sent);
+  };
   const sink = stream as ClientWritableStream<ImportDocumentsRequest>;
   // The callback reports it.
   sink.on("error", () => undefined);
@@ -47,12 +52,12 @@ export async function importStream(
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
     await send(sink, { message: { $case: "header", value: header } }, unlessAnswered);
-    await sendAll(sink, documents, unlessAnswered, call.onSent);
+    await sendAll(sink, documents, unlessAnswered, onSent);
     sink.end();
     return await answered;
   } catch (error) {
     sink.cancel();
-    throw error;
+    throw described(error, sent);
   } finally {
     signal?.removeEventListener("abort", onAbort);
   }
@@ -87,11 +92,10 @@ async function sendAll(
   sink: ClientWritableStream<ImportDocumentsRequest>,
   documents: DocumentSource,
   unlessAnswered: Interruptible,
-  onSent: ((documents: number) => void) | undefined,
+  onSent: () => void,
 ): Promise<void> {
   const iterator =
     Symbol.asyncIterator in documents ? documents[Symbol.asyncIterator]() : documents[Symbol.iterator]();
-  let sent = 0;
   let ended = false;
   try {
     for (;;) {
@@ -102,11 +106,8 @@ async function sendAll(
         return;
       }
       await send(sink, { message: { $case: "document", value: next.value } }, unlessAnswered);
-      sent += 1;
-      onSent?.(sent);
+      onSent();
     }
-  } catch (error) {
-    throw described(error, sent);
   } finally {
     // Not awaited: a source that waits for its own next value would hold the error back.
     if (!ended) void Promise.resolve(iterator.return?.()).catch(() => undefined);
@@ -131,11 +132,10 @@ async function send(
   }
 }
 
-/** The transport's own refusal of a message doesn't say which one it was. */
+/** A message above the server's bound is refused before it is read: the server can't say which document it was. */
 function described(error: unknown, sent: number): unknown {
-  if (!(error instanceof ClientError) || error.code !== "RESOURCE_EXHAUSTED" || error.reason !== error.code) {
-    return error;
-  }
-  const message = `${error.message} (one of the documents up to number ${sent + 1}; at most 4,000,000 bytes each: split its texts)`;
-  return new ClientError(error.code, message, { cause: toClientError(error) });
+  if (!(error instanceof ClientError) || error.code !== "RESOURCE_EXHAUSTED") return error;
+  if (error.reason !== "MESSAGE_TOO_LARGE" && error.reason !== error.code) return error;
+  const message = `a document is too large, one of the first ${Math.max(sent, 1)}: at most 4,000,000 bytes each; split its texts`;
+  return new ClientError(error.code, message, { reason: "DOCUMENT_TOO_LARGE", cause: error });
 }

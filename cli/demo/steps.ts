@@ -133,7 +133,10 @@ export async function killStep({ client, system, checks, texts, signal }: DemoCo
       killed = { percent, workerId };
       pause();
       const at = `at ${Math.floor(percent)} %, ${count(progress?.current ?? 0n)} of ${plural(sent.length, "document")}`;
-      print(`   ${paint("yellow", `worker killed (SIGKILL, process ${pid}) ${at}`)}`);
+      print(
+        `   ${paint("yellow", `worker killed (SIGKILL, process ${pid}) ${at}`)}`,
+        `   ${paint("dim", "its lease ends when its heartbeats have been missing for a while; then another goes on")}`,
+      );
     },
   });
   print(`   ${endText(job)}`);

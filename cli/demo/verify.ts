@@ -1,4 +1,5 @@
-import type { ArrwClient, DocumentInput, Job } from "../../client/index.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import type { ArrwClient, DocumentInput, Job, Library } from "../../client/index.ts";
 import { JobStatus } from "../../client/index.ts";
 import { documentId } from "../documents.ts";
 import { count, plural } from "../format.ts";
@@ -53,7 +54,7 @@ export async function verifyImport(
     missing + doubled + strange === 0 && Number(result.imported) === sent.length && result.failed === 0n,
     `${missing} missing, ${doubled} doubled, ${strange} not sent; the job says ${result.imported} imported, ${result.failed} refused`,
   );
-  const library = await client.getLibrary(job.libraryId);
+  const library = await indexedLibrary(client, job.libraryId, Number(result.totalChunks));
   const counts = [chunks, library.chunkCount, library.vectorCount].map(Number);
   checks.ok(
     `${plural(result.totalChunks, "chunk")} in the job's result, in the documents and in the index`,
@@ -66,4 +67,17 @@ export async function verifyImport(
     wrong.length === 0,
     `${wrong.length} differ: ${wrong.slice(0, 3).join(", ")}`,
   );
+}
+
+const INDEX_TIMEOUT_MS = 20_000;
+const POLL_MS = 50;
+
+/** The index may lag behind what is stored (searches look at the rest one by one); it catches up by itself. */
+async function indexedLibrary(client: ArrwClient, libraryId: string, vectors: number): Promise<Library> {
+  const untilMs = performance.now() + INDEX_TIMEOUT_MS;
+  for (;;) {
+    const library = await client.getLibrary(libraryId);
+    if (Number(library.vectorCount) >= vectors || performance.now() > untilMs) return library;
+    await delay(POLL_MS);
+  }
 }

@@ -32,10 +32,10 @@ export async function watchedImport(
     chunkOverlap: 0,
     signal,
   });
-  let view = progressView(false, "  ");
+  let view = progressView(false, " ");
   const pause = (): void => {
     view.close();
-    view = progressView(false, "  ");
+    view = progressView(false, " ");
   };
   let job = submitted;
   let updates = 0;
