@@ -136,6 +136,7 @@ async function send(
 function described(error: unknown, sent: number): unknown {
   if (!(error instanceof ClientError) || error.code !== "RESOURCE_EXHAUSTED") return error;
   if (error.reason !== "MESSAGE_TOO_LARGE" && error.reason !== error.code) return error;
-  const message = `a document is too large, one of the first ${Math.max(sent, 1)}: at most 4,000,000 bytes each; split its texts`;
+  const which = sent > 1 ? `document ${sent} or one shortly before it` : "the first document";
+  const message = `${which} is above 4,000,000 bytes: split its texts`;
   return new ClientError(error.code, message, { reason: "DOCUMENT_TOO_LARGE", cause: error });
 }
