@@ -3,10 +3,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { Index, MetricKind, ScalarKind } from "usearch";
 import { freePort } from "../platform/free-port.ts";
 import { connect, unary, waitForReady } from "../platform/grpc/client.ts";
 import { type DocumentUpsert, IndexServiceClient } from "../proto/gen/arrwdb/index/v1/index.ts";
+import { clustered, plainRate, uniform } from "./clustered.ts";
 
 /**
  * How fast the index service takes vectors, against the same vectors added by usearch in this process with one thread
@@ -30,57 +30,6 @@ const chunks = Number(values.chunks);
 const dimensions = Number(values.dimensions);
 const batch = Number(values.batch);
 const inflight = Number(values.inflight);
-
-let state = 42;
-function uniform(): number {
-  state = (state + 0x6d2b79f5) >>> 0;
-  let t = Math.imul(state ^ (state >>> 15), state | 1);
-  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-  return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-}
-function gaussian(): number {
-  return Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-}
-
-function clustered(count: number): Float32Array {
-  const latent = 32;
-  const centres = Array.from({ length: 500 }, () => Float64Array.from({ length: latent }, gaussian));
-  const projection = Float64Array.from({ length: latent * dimensions }, gaussian);
-  const rows = new Float32Array(count * dimensions);
-  for (let r = 0; r < count; r++) {
-    const centre = centres[Math.floor(uniform() * centres.length)] as Float64Array;
-    const point = centre.map((c) => c + 0.3 * gaussian());
-    const row = rows.subarray(r * dimensions, (r + 1) * dimensions);
-    for (let d = 0; d < dimensions; d++) {
-      let sum = 0.1 * gaussian();
-      for (let l = 0; l < latent; l++)
-        sum += (point[l] as number) * (projection[l * dimensions + d] as number);
-      row[d] = sum;
-    }
-    const norm = Math.hypot(...row);
-    for (let d = 0; d < dimensions; d++) row[d] = (row[d] as number) / norm;
-  }
-  return rows;
-}
-
-function plainRate(rows: Float32Array): number {
-  const index = new Index({
-    dimensions,
-    metric: MetricKind.Cos,
-    quantization: ScalarKind.BF16,
-    connectivity: 16,
-    expansion_add: 128,
-    expansion_search: 64,
-    multi: false,
-  });
-  const began = performance.now();
-  for (let i = 0; i < chunks; i += batch) {
-    const count = Math.min(batch, chunks - i);
-    const keys = BigUint64Array.from({ length: count }, (_, j) => BigInt(i + j + 1));
-    index.add(keys, rows.subarray(i * dimensions, (i + count) * dimensions), 1);
-  }
-  return chunks / ((performance.now() - began) / 1000);
-}
 
 function upsertOf(rows: Float32Array, n: number): DocumentUpsert {
   const bytes = Buffer.from(rows.buffer, n * dimensions * 4, dimensions * 4);
@@ -175,8 +124,8 @@ function percentiles(times: readonly number[]): string {
   return `${times.length} searches, p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, max ${at(1)} ms`;
 }
 
-const rows = clustered(chunks);
-const plain = plainRate(rows);
+const rows = clustered(chunks, dimensions);
+const plain = plainRate(rows, chunks, dimensions, batch);
 console.log(`plain usearch, 1 thread: ${plain.toFixed(0)} vectors/s`);
 const folder = await mkdtemp(join(tmpdir(), "arrw-bench-"));
 const service = await startService(folder);

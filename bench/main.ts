@@ -1,0 +1,17 @@
+import { benchImport } from "./import.ts";
+import { benchJobs } from "./jobs.ts";
+
+/** `npm run bench -- <name> [options]`: each bench prints its figures; docs/operations.md says what they were. */
+const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
+  jobs: benchJobs,
+  import: benchImport,
+};
+
+const [name = "", ...args] = process.argv.slice(2);
+const bench = BENCHES[name];
+if (bench) {
+  await bench(args);
+} else {
+  console.error(`usage: npm run bench -- <${Object.keys(BENCHES).join("|")}> [options]`);
+  process.exitCode = 1;
+}
