@@ -45,7 +45,11 @@ export class Dispatcher {
 
   /** Takes up a job that a takeover found. */
   restore(entry: Entry): void {
-    this.onDecided(undefined, entry.head, entry);
+    const state = entry.head;
+    this.onDecided(undefined, state, entry);
+    // The leader before may have died before it sent the lease: it is sent again unless a heartbeat lists it.
+    const lease = state && this.#options.workers.get(state.job.workerId)?.leases.get(state.lease);
+    if (lease) lease.sentAtMs = performance.now();
   }
 
   /** Grants as long as a type has both a job that is ready and a free slot. */
@@ -86,13 +90,14 @@ export class Dispatcher {
 
   assign(workerId: string, leases: readonly LeaseGrant[]): void {
     const { nats, epoch, maySend, workers } = this.#options;
-    if (!maySend()) return;
     const now = performance.now();
     const worker = workers.get(workerId);
     for (const { lease } of leases) {
       const held = worker?.leases.get(lease);
       if (held) held.sentAtMs = now;
     }
+    // What may not be sent now counts as sent and lost: it is sent again when leading is certain again.
+    if (!maySend()) return;
     for (const part of inParts(leases)) {
       const message = encode(Assignment, { epoch: BigInt(epoch), leases: part });
       nats.publish(Subject.assignments(workerId), message);

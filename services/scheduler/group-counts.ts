@@ -48,6 +48,11 @@ export class GroupCounts {
     return matches;
   }
 
+  /** The same with those that have become empty: on disk their jobs may still be listed there. */
+  known(filter: JobFilter | undefined): Group[] {
+    return [...this.#groups.values()].filter((group) => groupMatches(group, filter));
+  }
+
   total(filter: JobFilter | undefined): number {
     return this.matching(filter).reduce((sum, group) => sum + group.count, 0);
   }

@@ -75,9 +75,13 @@ export class Heartbeats {
     const cancel: bigint[] = [];
     const ended: bigint[] = [];
     for (const { lease, jobId } of heartbeat.held) {
-      const state = table.find(jobId)?.head;
-      if (state?.lease !== lease) ended.push(lease);
-      else if (state.job.cancelRequested) cancel.push(lease);
+      const entry = table.find(jobId);
+      if (entry?.head?.lease === lease) {
+        if (entry.head.job.cancelRequested) cancel.push(lease);
+        continue;
+      }
+      // A worker forgets what is named here: the end of the lease must be durable.
+      if (entry?.committed?.lease !== lease) ended.push(lease);
     }
     message.respond(HeartbeatReply.encode({ epoch: BigInt(epoch), cancel, ended }).finish());
     dispatcher.run();

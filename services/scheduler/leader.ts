@@ -42,6 +42,7 @@ export class Leader implements Part {
   #bucket: TtlBucket | undefined;
   #revision = 0;
   #validUntilMs = 0;
+  #renewing = false;
   #term: Term | undefined;
   #lost: ((error: Error) => void) | undefined;
   #holder: Holder | undefined;
@@ -56,7 +57,8 @@ export class Leader implements Part {
 
   /** The term of this process. @throws UNAVAILABLE with the leader's address while it does not lead */
   term(): Term {
-    if (this.#term) return this.#term;
+    // After a pause of this process another one may lead already, and have changed jobs.
+    if (this.#term && performance.now() < this.#validUntilMs) return this.#term;
     const address = this.#holder?.address ?? "";
     throw unavailable("this scheduler does not lead", {
       reason: "NOT_LEADING",
@@ -148,7 +150,8 @@ export class Leader implements Part {
       this.#options.metrics.leading(false);
       if (this.#stopping.signal.aborted) {
         await term?.drain();
-        await this.#bucket?.release(KEY, this.#revision).catch(() => undefined);
+        // Without a connection the key vanishes by itself.
+        if (!this.#nats.unready()) await this.#bucket?.release(KEY, this.#revision).catch(() => undefined);
       } else {
         await term?.stop();
       }
@@ -156,16 +159,29 @@ export class Leader implements Part {
   }
 
   async #renew(): Promise<void> {
+    // Two at once would expect the same revision: the second would be refused.
+    if (this.#renewing) return;
+    this.#renewing = true;
     const askedAtMs = performance.now();
     try {
       const value = JSON.stringify(this.#self);
       this.#revision = (await this.#bucket?.update(KEY, value, this.#revision)) ?? 0;
       this.#validUntilMs = askedAtMs + TTL_MS - MARGIN_MS;
     } catch (error) {
-      const taken = error instanceof ArrwError && error.code === "ABORTED";
+      const taken = error instanceof ArrwError && error.code === "ABORTED" && !(await this.#stillOurs());
       if (taken || performance.now() > this.#validUntilMs) {
         this.#lost?.(unavailable("the leader's key could not be renewed", { cause: error }));
       }
+    } finally {
+      this.#renewing = false;
     }
+  }
+
+  /** A renewal whose reply was lost leaves the key with a revision that we don't know. */
+  async #stillOurs(): Promise<boolean> {
+    const entry = await this.#bucket?.get(KEY).catch(() => undefined);
+    if (!entry || (JSON.parse(entry.value) as Holder).instance !== this.#self.instance) return false;
+    this.#revision = entry.revision;
+    return true;
   }
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import TinyQueue from "tinyqueue";
 import { invalidArgument } from "../../platform/errors.ts";
 import type { Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
-import type { Group } from "./group-counts.ts";
+import { type Group, groupMatches, groupOf } from "./group-counts.ts";
 import type { JobStore } from "./store.ts";
 
 /** Pages of jobs from the store, newest first: a merge of the groups that match, by job id (UUIDv7, so by time). */
@@ -31,15 +31,16 @@ export function listJobs(
   let examined = 0;
   let last: string | undefined;
   let more = false;
-  for (const jobId of mergedIds(store, store.counts.matching(filter), before)) {
+  for (const jobId of mergedIds(store, store.counts.known(filter), before)) {
     if (jobs.length === pageSize || examined === MAX_EXAMINED) {
       more = true;
       break;
     }
     examined += 1;
     last = jobId;
-    const job = store.get(jobId)?.state.job;
-    if (job && rowMatches(job, filter)) jobs.push(job);
+    const state = store.get(jobId)?.state;
+    // The index is as of the last flush; the job may have changed since.
+    if (state && groupMatches(groupOf(state), filter) && rowMatches(state.job, filter)) jobs.push(state.job);
   }
   const nextPageToken = more && last !== undefined ? formatToken(last, filter) : "";
   return { jobs, nextPageToken, totalSize: isCounted(filter) ? store.counts.total(filter) : undefined };
@@ -84,7 +85,7 @@ function rowMatches(job: Job, filter: JobFilter | undefined): boolean {
   if (!filter) return true;
   for (const [key, value] of Object.entries(filter.labels)) if (job.labels[key] !== value) return false;
   const createdAt = job.createdAt?.getTime() ?? 0;
-  if (filter.createdAfter && createdAt <= filter.createdAfter.getTime()) return false;
+  if (filter.createdAfter && createdAt < filter.createdAfter.getTime()) return false;
   return !(filter.createdBefore && createdAt >= filter.createdBefore.getTime());
 }
 

@@ -1,8 +1,9 @@
+import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream } from "../../platform/nats/names.ts";
 import type { Tail } from "../../platform/nats/tail.ts";
-import type { JobError } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { type JobError, type JobProgress, JobResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { type Outcome, OutcomeBatch } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
 import type { Duration } from "../../proto/gen/google/protobuf/duration.ts";
 import type { Command } from "./domain/commands.ts";
@@ -23,7 +24,8 @@ export class OutcomeReader {
   readonly #options: OutcomeReaderOptions;
   #tail: Tail | undefined;
   #through: number;
-  #waiting: { readonly sequence: number; resolve(): void }[] = [];
+  #heardAtMs = 0;
+  #waiting: { readonly sequence: number; resolve(): void; reject(error: Error): void }[] = [];
 
   constructor(options: OutcomeReaderOptions) {
     this.#options = options;
@@ -42,22 +44,35 @@ export class OutcomeReader {
 
   async stop(): Promise<void> {
     await this.#tail?.stop();
+    for (const each of this.#waiting) each.reject(unavailable("the reader of OUTCOMES has stopped"));
     this.#waiting = [];
   }
 
-  /** Resolves when everything is taken up that the stream held at the time of the call. */
+  /**
+   * Resolves when everything is taken up that the stream held at the time of the call.
+   * @throws UNAVAILABLE when nothing comes for 5 s
+   */
   async readToEnd(): Promise<void> {
     const { lastSequence } = await this.#options.nats.streamInfo(Stream.outcomes);
     if (this.#through >= lastSequence) return;
-    await new Promise<void>((resolve) => this.#waiting.push({ sequence: lastSequence, resolve }));
+    this.#heardAtMs = performance.now();
+    let watchdog: NodeJS.Timeout | undefined;
+    const reached = new Promise<void>((resolve, reject) => {
+      this.#waiting.push({ sequence: lastSequence, resolve, reject });
+      watchdog = setInterval(() => {
+        if (performance.now() - this.#heardAtMs > STALL_MS) reject(unavailable("reading OUTCOMES stalled"));
+      }, 250);
+    });
+    await reached.finally(() => clearInterval(watchdog));
   }
 
   #onMessage(sequence: number, data: Uint8Array): void {
     const { log, onCommands, random } = this.#options;
+    this.#heardAtMs = performance.now();
     try {
       const batch = OutcomeBatch.decode(data);
       const commands = batch.outcomes.flatMap((outcome) => {
-        const command = toCommand(outcome, random);
+        const command = toCommand(data.length > UNCHECKED_BYTES ? bounded(outcome) : outcome, random);
         return command ? [{ jobId: outcome.jobId, command }] : [];
       });
       onCommands(commands, sequence);
@@ -71,6 +86,51 @@ export class OutcomeReader {
     this.#waiting = this.#waiting.filter((each) => each.sequence > sequence);
     for (const each of reached) each.resolve();
   }
+}
+
+const STALL_MS = 5_000;
+/** A message up to this holds nothing that could make a record too large. */
+const UNCHECKED_BYTES = 16 * 1024;
+const MAX_CHECKPOINT_BYTES = 16 * 1024;
+const MAX_RESULT_BYTES = 32 * 1024;
+const MAX_TEXT_CHARACTERS = 4_000;
+
+/** An outcome as a record can hold it: long texts are cut, a checkpoint too large is left out, a result fails the job. */
+function bounded(outcome: Outcome): Outcome {
+  const report = outcome.outcome;
+  switch (report?.$case) {
+    case "completed": {
+      const bytes = report.value.result ? JobResult.encode(report.value.result).finish().length : 0;
+      const value = { ...report.value, progress: cut(report.value.progress) };
+      if (bytes <= MAX_RESULT_BYTES) return { ...outcome, outcome: { ...report, value } };
+      const message = `the result has ${bytes} bytes, at most ${MAX_RESULT_BYTES} are kept`;
+      const error = { code: "RESULT_TOO_LARGE", message, retryable: false };
+      const failed = { error, retryAfter: undefined, timedOut: false };
+      return { ...outcome, outcome: { $case: "failed", value: failed } };
+    }
+    case "failed": {
+      const { code, message, retryable } = report.value.error ?? UNKNOWN_ERROR;
+      const error = { code: code.slice(0, 100), message: message.slice(0, MAX_TEXT_CHARACTERS), retryable };
+      return { ...outcome, outcome: { ...report, value: { ...report.value, error } } };
+    }
+    case "cancelled": {
+      const { partialResult } = report.value;
+      const fits = partialResult && JobResult.encode(partialResult).finish().length <= MAX_RESULT_BYTES;
+      const value = { partialResult: fits ? partialResult : undefined, progress: cut(report.value.progress) };
+      return { ...outcome, outcome: { ...report, value } };
+    }
+    case "checkpoint": {
+      if (report.value.data.length > MAX_CHECKPOINT_BYTES) return { ...outcome, outcome: undefined };
+      const value = { ...report.value, progress: cut(report.value.progress) };
+      return { ...outcome, outcome: { ...report, value } };
+    }
+    default:
+      return outcome;
+  }
+}
+
+function cut(progress: JobProgress | undefined): JobProgress | undefined {
+  return progress && { ...progress, message: progress.message.slice(0, MAX_TEXT_CHARACTERS) };
 }
 
 const UNKNOWN_ERROR: JobError = { code: "UNKNOWN", message: "the worker gave no reason", retryable: true };

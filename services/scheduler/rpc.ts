@@ -1,5 +1,5 @@
 import { encode } from "../../platform/encode.ts";
-import { ArrwError, ErrorCode, notFound, toArrwError } from "../../platform/errors.ts";
+import { ArrwError, ErrorCode, notFound, toArrwError, unavailable } from "../../platform/errors.ts";
 import { type ImplementedService, implement } from "../../platform/grpc/server.ts";
 import {
   SchedulerServiceService,
@@ -48,6 +48,8 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
     listJobs: async ({ filter, pageSize, pageToken }) => {
       const term = leader.term();
       const through = await term.flush();
+      // The term may have ended meanwhile, and its store with it.
+      if (leader.term() !== term) throw unavailable("the scheduler stopped leading", { retryAfterMs: 500 });
       const { jobs, nextPageToken, totalSize } = listJobs(term.table.store, filter, pageSize, pageToken);
       const total = totalSize === undefined ? undefined : BigInt(totalSize);
       return {
@@ -62,7 +64,7 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       const term = leader.term();
       const outcome = term.table.transition(jobId, { kind: "requestCancel", reason });
       const { entry } = outcome;
-      if (!entry?.head) throw notFound("job", jobId);
+      if (!entry) throw notFound("job", jobId);
       await durable([entry]);
       if (!outcome.accepted && outcome.rejection === "TERMINAL") {
         throw new ArrwError("FAILED_PRECONDITION", `job ${jobId} has ended and can't be cancelled`, {
@@ -87,6 +89,10 @@ function submitOne(term: Term, submission: Submission, maxActiveJobs: number): S
   if (known?.head) {
     return { entry: known, mismatch: !known.head.requestDigest.equals(submission.requestDigest) };
   }
+  // A repeat of a submit that was taken is no new job, whatever the limits say.
+  const limited = retention.full || table.active >= maxActiveJobs;
+  const taken = limited ? table.find(submission.jobId) : undefined;
+  if (taken?.head) return { entry: taken, mismatch: false };
   if (retention.full) {
     return new ArrwError("RESOURCE_EXHAUSTED", "the journal is near its bound", {
       reason: "JOURNAL_FULL",
@@ -159,9 +165,11 @@ function queueStats(term: Term): GetQueueStatsResponse {
     numWorkers: workers.length,
     slots: workers.reduce((sum, worker) => sum + worker.slots, 0),
     slotsUsed: workers.reduce((sum, worker) => sum + worker.leases.size, 0),
-    byType: [...types].map(([type, { pending, running }]) =>
-      typeStats(type, pending, running, term.dispatcher.oldestPending(type), now),
-    ),
+    byType: [...types]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([type, { pending, running }]) =>
+        typeStats(type, pending, running, term.dispatcher.oldestPending(type), now),
+      ),
     running: true,
   };
 }

@@ -70,6 +70,8 @@ export class JobStore {
   #writing: ReadonlyMap<string, DirtyRow> = new Map();
   #flushing: Promise<void> | undefined;
   #liveBytes = 0;
+  #flushedThrough: number;
+  #failure: Error | undefined;
 
   constructor(path: string) {
     this.#path = path;
@@ -89,6 +91,7 @@ export class JobStore {
     }
     this.#onDisk.takeChanged();
     this.#liveBytes = this.#bytes.get("live") ?? 0;
+    this.#flushedThrough = this.through()?.sequence ?? 0;
   }
 
   /** undefined: nothing was ever flushed. */
@@ -128,22 +131,37 @@ export class JobStore {
 
   /** Takes up a durable record; it reaches the disk with the next flush. */
   write(jobId: string, row: DirtyRow): void {
+    // A tombstone that is still to be written leaves its row on disk to the job that has the id now.
+    if (this.#dirty.get(jobId)?.presence.stored) row.presence.stored = true;
     this.#dirty.set(jobId, row);
   }
 
-  /** Writes all that is dirty, slice by slice, and at last how far it goes; one flush after the other. */
+  /**
+   * Writes all that is dirty, slice by slice, and at last how far it goes; one flush after the other.
+   * @throws once and for all when a write fails: what was to be written is only in the journal now
+   */
   async flush(position: () => Through): Promise<{ through: number; jobIds: ReadonlySet<string> }> {
     while (this.#flushing) await this.#flushing;
+    if (this.#failure) throw this.#failure;
     const through = position();
     const rows = this.#dirty;
-    if (rows.size === 0) return { through: through.sequence, jobIds: new Set() };
+    if (rows.size === 0 && through.sequence === this.#flushedThrough) {
+      return { through: through.sequence, jobIds: new Set() };
+    }
     this.#dirty = new Map();
     this.#writing = rows;
-    this.#flushing = this.#writeRows(rows, through).finally(() => {
-      this.#flushing = undefined;
-      this.#writing = new Map();
-    });
+    this.#flushing = this.#writeRows(rows, through).then(
+      () => {
+        this.#writing = new Map();
+        this.#flushedThrough = through.sequence;
+      },
+      (error: Error) => {
+        this.#failure = error;
+      },
+    );
     await this.#flushing;
+    this.#flushing = undefined;
+    if (this.#failure) throw this.#failure;
     return { through: through.sequence, jobIds: new Set(rows.keys()) };
   }
 

@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { type ArrwError, unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats, StreamInfo } from "../../platform/nats/connection.ts";
@@ -48,10 +49,16 @@ export async function openStore(
     outcomesThrough: 0,
     lastLease: 0n,
   };
-  const store = new JobStore(path);
+  const store = openFiles(path, log);
   const through = store.through();
   if (!through) return { store, position: start };
-  const problem = await mismatch(nats, info, through);
+  let problem: Awaited<ReturnType<typeof mismatch>>;
+  try {
+    problem = await mismatch(nats, info, through);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
   if (typeof problem !== "string") {
     const { bytes, batch } = problem;
     const { outcomesThrough, lastLease } = batch;
@@ -72,6 +79,17 @@ export async function openStore(
   return { store: new JobStore(path), position: start };
 }
 
+/** Files that can't be opened are as good as none: the journal has everything. */
+function openFiles(path: string, log: Logger): JobStore {
+  try {
+    return new JobStore(path);
+  } catch (error) {
+    log.warn({ path, err: error }, "the local store can't be read: it is rebuilt from the journal");
+    rmSync(path, { recursive: true, force: true });
+    return new JobStore(path);
+  }
+}
+
 async function mismatch(
   nats: Nats,
   info: StreamInfo,
@@ -82,7 +100,9 @@ async function mismatch(
   if (through.sequence < info.firstSequence) return "the journal was purged beyond the store";
   const message = await nats.getMessage(Stream.journal, { sequence: through.sequence });
   if (!message || checksumOf(message.data) !== through.checksum) return "the journal has another batch there";
-  return { bytes: message.data, batch: JournalBatch.decode(message.data) };
+  const batch = JournalBatch.decode(message.data);
+  if (batch.version > JOURNAL_VERSION) throw new JournalTooNew(batch.version);
+  return { bytes: message.data, batch };
 }
 
 /** Takes up all of the journal behind `position`, which moves on with it. */
@@ -101,9 +121,12 @@ export async function follow(nats: Nats, table: JobTable, position: Position): P
       if (batch.lastLease > position.lastLease) position.lastLease = batch.lastLease;
       if (flushing || table.store.dirtyRows < FLUSH_ROWS) return;
       flushing = true;
-      void flushStore(table, position).finally(() => {
-        flushing = false;
-      });
+      // A store that fails is met by the flush that follows.
+      void flushStore(table, position)
+        .catch(() => undefined)
+        .finally(() => {
+          flushing = false;
+        });
     },
     STALL_TIMEOUT_MS,
   );

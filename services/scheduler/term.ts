@@ -38,8 +38,11 @@ export interface TermOptions {
   readonly onLost: (error: Error) => void;
 }
 
-/** Short jobs end within this, and are then written once. */
-const FLUSH_MS = 2_000;
+/** Short jobs end within this and are then written once; a restart reads that much of the journal again. */
+const FLUSH_MS = 5_000;
+/** So many rows are flushed at once: what waits is in memory. */
+const FLUSH_ROWS = 50_000;
+const FLUSH_CHECK_MS = 500;
 
 /**
  * One leadership: all that is in memory, from the takeover to the first append that fails. A term that ended is
@@ -71,8 +74,8 @@ export class Term {
     const startedAt = performance.now();
     const info = await nats.streamInfo(Stream.journal);
     const { store, position } = await openStore(storePath, nats, info, log);
+    let term: Term | undefined;
     try {
-      let term: Term | undefined;
       const table = new JobTable({
         store,
         onDecided: (before, after, entry) => term?.onDecided(before, after, entry),
@@ -86,7 +89,8 @@ export class Term {
       log.info({ epoch, active_jobs: table.active, ms }, "leading");
       return term;
     } catch (error) {
-      await store.close();
+      // A term that began has loops that would go on writing.
+      await (term ? term.stop() : store.close());
       throw error;
     }
   }
@@ -255,15 +259,20 @@ export class Term {
     }
   }
 
-  #armFlush(): void {
+  #armFlush(waitedMs = 0): void {
     this.#flushTimer = setTimeout(() => {
+      const due = waitedMs + FLUSH_CHECK_MS >= FLUSH_MS || this.table.store.dirtyRows >= FLUSH_ROWS;
+      if (!due) return this.#armFlush(waitedMs + FLUSH_CHECK_MS);
       this.flush()
         .then(() => nextTurn())
-        .catch((error: unknown) => this.#options.log.error({ err: error }, "writing the local store failed"))
+        .catch((error: Error) => {
+          this.#options.log.error({ err: error }, "writing the local store failed");
+          if (!this.#ended) this.#options.onLost(error);
+        })
         .finally(() => {
           if (!this.#ended) this.#armFlush();
         });
-    }, FLUSH_MS);
+    }, FLUSH_CHECK_MS);
   }
 }
 
