@@ -1,9 +1,8 @@
 import { join, resolve } from "node:path";
-import { redacted } from "../../platform/config.ts";
 import { GrpcServer } from "../../platform/grpc/server.ts";
 import { runProcess } from "../../platform/lifecycle.ts";
-import { createLog } from "../../platform/log.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
+import { begin } from "../../platform/startup.ts";
 import { loadIndexConfig } from "./config.ts";
 import { IndexMetrics } from "./index-metrics.ts";
 import { Libraries } from "./libraries.ts";
@@ -12,9 +11,7 @@ import { VectorPool } from "./vector-pool.ts";
 
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 
-const config = loadIndexConfig(process.env);
-const log = createLog("index", config.ARRW_LOG_LEVEL);
-log.info({ settings: redacted(config) }, "index starts");
+const { config, log } = begin("index", loadIndexConfig);
 const registry = createRegistry("index");
 const pool = new VectorPool({
   threads: config.ARRW_INDEX_SEARCH_THREADS,

@@ -1,13 +1,12 @@
 import { join } from "node:path";
-import { redacted } from "../../platform/config.ts";
 import { connect, unary } from "../../platform/grpc/client.ts";
 import { GrpcServer } from "../../platform/grpc/server.ts";
 import { part, runProcess } from "../../platform/lifecycle.ts";
-import { createLog } from "../../platform/log.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
+import { begin } from "../../platform/startup.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import { loadSchedulerConfig } from "./config.ts";
 import { Leader } from "./leader.ts";
@@ -17,9 +16,7 @@ import { schedulerService } from "./rpc.ts";
 const END_LEASE_TIMEOUT_MS = 5_000;
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 
-const config = loadSchedulerConfig(process.env);
-const log = createLog("scheduler", config.ARRW_LOG_LEVEL);
-log.info({ settings: redacted(config) }, "scheduler starts");
+const { config, log } = begin("scheduler", loadSchedulerConfig);
 
 const registry = createRegistry("scheduler");
 const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-scheduler", log, registry });

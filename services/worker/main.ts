@@ -1,11 +1,10 @@
-import { redacted } from "../../platform/config.ts";
 import { createProvider } from "../../platform/embedding/create-provider.ts";
 import { connect } from "../../platform/grpc/client.ts";
 import { part, runProcess } from "../../platform/lifecycle.ts";
-import { createLog } from "../../platform/log.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
+import { begin } from "../../platform/startup.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import { loadWorkerConfig } from "./config.ts";
 import { BatchImport } from "./handlers/batch-import.ts";
@@ -13,9 +12,7 @@ import { echo } from "./handlers/echo.ts";
 import { HandlerRegistry } from "./registry.ts";
 import { Worker } from "./worker.ts";
 
-const config = loadWorkerConfig(process.env);
-const log = createLog("worker", config.ARRW_LOG_LEVEL);
-log.info({ settings: redacted(config) }, "worker starts");
+const { config, log } = begin("worker", loadWorkerConfig);
 
 const registry = createRegistry("worker");
 const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-worker", log, registry });
