@@ -67,6 +67,8 @@ export class Tail {
   /** Resolves when the consumer exists: whatever is appended later will be seen. */
   async start(): Promise<void> {
     await this.#open();
+    // Messages may arrive before the reply does, and be all that was wanted.
+    if (this.#stopped) return;
     this.#forgetReconnect = this.#options.onReconnect(() => this.#reset("reconnect"));
     this.#monitor = setInterval(() => {
       if (performance.now() - this.#heardAt > SILENCE_MS) this.#reset("silence");
