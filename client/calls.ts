@@ -51,7 +51,8 @@ function unary<Q, R>(client: Client, method: UnaryMethod<Q, R>, request: Q, call
 }
 
 /**
- * A call that may be repeated without harm: on UNAVAILABLE it is, until the deadline. `attempt` counts from 1.
+ * A call that may be repeated without harm: it is when the system can't be reached, until the deadline. `settle` may turn
+ * an attempt's error (attempts count from 1) into a response.
  * @throws ClientError the last attempt's
  */
 export async function repeatedly<Q, R>(
@@ -68,12 +69,22 @@ export async function repeatedly<Q, R>(
       const error = toClientError(thrown);
       const settled = settle?.(error, attempt);
       if (settled !== undefined) return settled;
-      if (error.code !== "UNAVAILABLE") throw error;
+      if (!isTransient(error, call.signal)) throw error;
       const waitMs = backoffMs(attempt, error);
       if (Date.now() + waitMs >= call.deadlineMs) throw error;
       await pause(waitMs, call.signal);
     }
   }
+}
+
+/**
+ * The system couldn't answer, or the connection broke: that shows as UNAVAILABLE, as CANCELLED when the server let go
+ * of the call, as INTERNAL in the midst of a message.
+ */
+export function isTransient(error: ClientError, signal: AbortSignal | undefined): boolean {
+  if (error.code === "UNAVAILABLE") return true;
+  if (error.code === "CANCELLED") return !signal?.aborted;
+  return error.code === "INTERNAL" && /RST_STREAM|GOAWAY|ECONNRESET/.test(error.message);
 }
 
 const FIRST_BACKOFF_MS = 50;

@@ -1,6 +1,6 @@
 import { Metadata } from "@grpc/grpc-js";
 import { type Job, type JobServiceClient, JobStatus } from "../proto/gen/arrwdb/v1/jobs.ts";
-import { backoffMs, pause } from "./calls.ts";
+import { backoffMs, isTransient, pause } from "./calls.ts";
 import { type ClientError, cancelled, toClientError } from "./error.ts";
 
 export interface WatchOptions {
@@ -48,7 +48,7 @@ export async function* watchJob(
       return;
     } catch (thrown) {
       const error = toClientError(thrown);
-      if (!resumable(error, received, endsMs)) throw error;
+      if (!resumable(error, received, endsMs, options.signal)) throw error;
       failures += 1;
       if (failures === 1) lostAtMs = Date.now();
       const waitMs = backoffMs(failures, error);
@@ -60,21 +60,16 @@ export async function* watchJob(
   }
 }
 
-function resumable(error: ClientError, received: boolean, endsMs: number): boolean {
-  switch (error.code) {
-    case "UNAVAILABLE":
-      return true;
-    case "DEADLINE_EXCEEDED":
-      return Date.now() < endsMs;
-    // The stream was too far behind, and has moved on since.
-    case "RESOURCE_EXHAUSTED":
-      return received;
-    // A connection that breaks inside a message; the server's own INTERNAL carries a message of its own.
-    case "INTERNAL":
-      return /RST_STREAM|GOAWAY|ECONNRESET/.test(error.message);
-    default:
-      return false;
-  }
+function resumable(
+  error: ClientError,
+  received: boolean,
+  endsMs: number,
+  signal: AbortSignal | undefined,
+): boolean {
+  if (error.code === "DEADLINE_EXCEEDED") return Date.now() < endsMs;
+  // The stream was too far behind, and has moved on since.
+  if (error.code === "RESOURCE_EXHAUSTED") return received;
+  return isTransient(error, signal);
 }
 
 /** Leaving the loop cancels the call. @throws ClientError */

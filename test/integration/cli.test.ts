@@ -1,0 +1,204 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { type System, startSystem } from "../../cli/supervisor.ts";
+import { ArrwClient } from "../../client/index.ts";
+import { freePort } from "../../platform/free-port.ts";
+import {
+  arrw,
+  type CliResult,
+  finished,
+  REPOSITORY,
+  spawnNode,
+  startArrw,
+  userEnv,
+} from "../support/arrw.ts";
+import { tempDir } from "../support/temp.ts";
+
+// One system for all tests here, each with libraries of its own: it takes seconds to start.
+let system: System;
+let client: ArrwClient;
+before(async () => {
+  system = await startSystem({ env: userEnv(), temporary: true, syncAlways: false });
+  client = new ArrwClient({ address: system.address });
+});
+after(async () => {
+  client.close();
+  await system.stop();
+});
+
+async function run(args: readonly string[], input = ""): Promise<CliResult> {
+  return arrw(system.address, args, input);
+}
+
+/** The objects that a command with --json prints. */
+async function json(args: readonly string[], input = ""): Promise<Record<string, unknown>[]> {
+  const { code, stdout, stderr } = await run([...args, "--json"], input);
+  assert.equal(code, 0, stderr);
+  return stdout
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+test("create, import a folder, search; importing it again replaces", async (t) => {
+  const folder = await tempDir(t);
+  await mkdir(join(folder, "sub"));
+  await mkdir(join(folder, "node_modules"));
+  await writeFile(join(folder, "whales.md"), "# Whales\n\nWhales sing in the deep of the sea.");
+  await writeFile(join(folder, "sub", "LICENSE"), "Permission is hereby granted, free of charge.");
+  await writeFile(join(folder, "empty.txt"), "");
+  await writeFile(join(folder, "code.js"), "left out");
+  await writeFile(join(folder, "node_modules", "x.md"), "left out");
+  const created = await run(["library", "create", "sea"]);
+  assert.equal(created.code, 0, created.stderr);
+  assert.match(created.stdout, /^sea\n {2}id +\S+\n {2}embedding +hashing ngram-v1, 256 dimensions\n/);
+
+  const first = await run(["import", "sea", folder, "--watch"]);
+  assert.equal(first.code, 0, first.stderr);
+  assert.match(
+    first.stdout,
+    /^2 documents sent, job \S+\ncompleted {2}2 documents, 2 chunks, in [\d.]+ s\n$/,
+  );
+  assert.match(first.stderr, /skipped empty\.txt: it is empty/);
+  await writeFile(join(folder, "whales.md"), "Whales are mammals.");
+  const updates = await json(["import", "sea", folder, "--watch"]);
+  assert.equal(updates.at(-1)?.status, "COMPLETED");
+
+  const titles: string[] = [];
+  for await (const { title } of client.documents("sea")) titles.push(title);
+  assert.deepEqual(titles.sort(), ["sub/LICENSE", "whales.md"]);
+  const [hit] = await json(["search", "sea", "mammals", "-k", "1"]);
+  assert.equal(hit?.text, "Whales are mammals.");
+  const shown = await run(["search", "sea", "granted free of charge", "--exact"]);
+  assert.match(shown.stdout, /^ 1 {2}0\.\d{3} {2}sub\/LICENSE\n {11}Permission is hereby granted/);
+  const [library] = await json(["library", "get", "sea"]);
+  assert.equal(library?.document_count, 2);
+});
+
+test("NDJSON comes from a file or from stdin; a bad line submits nothing", async (t) => {
+  const folder = await tempDir(t);
+  const file = join(folder, "documents.ndjson");
+  const lines = [
+    '{"document_id":"a","title":"A","texts":["one"],"metadata":{"n":1},"tags":["x"]}',
+    '{"texts":["two"]}',
+  ];
+  await writeFile(file, lines.join("\n"));
+  await client.createLibrary({ name: "lines" });
+  assert.equal((await json(["import", "lines", file, "--watch"])).at(-1)?.item_count, 2);
+  const document = await client.getDocument("lines", "a");
+  assert.deepEqual([document.title, document.metadata, document.tags], ["A", { n: 1 }, ["x"]]);
+  const piped = await run(["import", "lines", "-", "--watch"], '{"document_id":"a","texts":["new"]}\n');
+  assert.equal(piped.code, 0, piped.stderr);
+  assert.deepEqual((await client.getDocument("lines", "a")).texts, ["new"]);
+  const { code, stderr } = await run(["import", "lines", "-"], '{"texts":["a"]}\n{"texts":1}\n');
+  assert.equal(code, 1);
+  assert.match(stderr, /^error: stdin, line 2: texts: /);
+  assert.equal((await json(["jobs", "list", "--library", "lines"])).length, 2);
+  assert.match((await run(["import", "lines", "-"], "")).stderr, /no documents to import/);
+});
+
+test("jobs are listed, shown and cancelled; a failed one gives exit code 1 and its reason", async () => {
+  const labels = { test: "jobs" };
+  const slow = await client.submit({
+    labels,
+    spec: { spec: { $case: "echo", value: { sleep: { seconds: 300 }, steps: 3_000 } } },
+  });
+  const bad = await client.submit({
+    labels,
+    spec: { spec: { $case: "echo", value: { failPermanently: true } } },
+  });
+  const watched = await run(["jobs", "watch", bad.jobId]);
+  assert.equal(watched.code, 1);
+  assert.match(watched.stderr, /failed {2}ECHO_FAILED: .+ \(1 attempt\)\n$/);
+  const listed = await json(["jobs", "list", "--label", "test=jobs", "--status", "failed"]);
+  assert.deepEqual(
+    listed.map(({ job_id }) => job_id),
+    [bad.jobId],
+  );
+  const table = await run(["jobs", "list", "--label", "test=jobs", "--type", "echo"]);
+  assert.match(table.stdout, new RegExp(`\\n${slow.jobId} +running +echo +- `));
+  const cancelled = await run(["jobs", "cancel", slow.jobId, "--reason", "enough"]);
+  assert.equal(cancelled.code, 0, cancelled.stderr);
+  const ended = await run(["jobs", "watch", slow.jobId]);
+  assert.equal(ended.code, 1);
+  assert.match(ended.stderr, /cancelled/);
+  assert.match((await run(["jobs", "get", slow.jobId])).stdout, /^\S+ {2}cancelled\n {2}type +echo\n/);
+  assert.match((await run(["stats"])).stdout, /slots +0 of 4 in use/);
+});
+
+test("Ctrl-C in a watch detaches, says how to go on, and leaves the job alone", async () => {
+  const { jobId } = await client.submit({
+    spec: { spec: { $case: "echo", value: { sleep: { seconds: 300 }, steps: 3_000 } } },
+  });
+  const watch = startArrw(system.address, ["jobs", "watch", jobId, "--json"]);
+  const result = finished(watch);
+  if (watch.stdout) await once(watch.stdout, "data");
+  watch.kill("SIGINT");
+  const { code, stderr } = await result;
+  assert.equal(code, 130);
+  assert.match(
+    stderr,
+    new RegExp(`detached; the job goes on\n.*arrw jobs watch ${jobId}\n.*arrw jobs cancel ${jobId}`),
+  );
+  assert.equal((await client.cancel(jobId)).cancelRequested, true);
+  await client.wait(jobId);
+});
+
+test("mistakes are named in a line or two, exit code 1", async () => {
+  await client.createLibrary({ name: "recipes" });
+  const cases: [args: string[], expected: RegExp][] = [
+    [["search", "recipies", "x"], /^error: library "recipies" does not exist; did you mean recipes\?\n$/],
+    [["search", "zzzzzzzzzz", "x"], /does not exist; `arrw library list` shows all\n$/],
+    [["search", "recipes", "x", "-k", "0"], /^error: k: .*got 0\n$/],
+    [
+      ["library", "create", "x", "--dimensions", "0", "--metric", "far"],
+      /invalid request\n.*dimensions.*\n.*metric/,
+    ],
+    [["library", "create", "recipes"], /^error: .*recipes.* exists\n$/],
+    [["jobs", "get", "nope"], /^error: job "nope" does not exist\n$/],
+    [["jobs", "list", "--status", "runing"], /did you mean running\?/],
+    [["import", "recipes", "/no/such/folder"], /^error: \/no\/such\/folder: no such file or folder\n$/],
+  ];
+  for (const [args, expected] of cases) {
+    const { code, stderr } = await run(args);
+    assert.equal(code, 1, args.join(" "));
+    assert.match(stderr, expected);
+  }
+});
+
+test("a gateway that isn't there is named, with what to try", async () => {
+  const address = `127.0.0.1:${await freePort("127.0.0.1")}`;
+  const { code, stderr } = await arrw(address, ["stats"]);
+  assert.equal(code, 1);
+  assert.equal(stderr, `error: gateway not reachable at ${address}: is it running? try \`arrw up\`\n`);
+});
+
+test("libraries are listed and deleted", async () => {
+  await client.createLibrary({ name: "short-lived" });
+  assert.match(
+    (await run(["library", "list"])).stdout,
+    /^NAME .*\n(.*\n)*short-lived +0 +0 +hashing +256 +cos /,
+  );
+  assert.equal((await run(["library", "delete", "short-lived"])).stdout, "short-lived deleted\n");
+  await assert.rejects(client.getLibrary("short-lived"), { code: "NOT_FOUND", reason: "LIBRARY_NOT_FOUND" });
+});
+
+test("the examples run", async () => {
+  for (const [example, expected] of [
+    ["import-watch-search.ts", /\nrevision \d+: 2 of 2 documents\n0\.\d+ {2}The Tyger: Tyger Tyger/],
+    [
+      "many-jobs.ts",
+      /^100 of 100 jobs completed\n100 jobs are labelled .*\nthe slow one was cancelled: true\n$/,
+    ],
+  ] as const) {
+    const args = ["--import", "tsx", join(REPOSITORY, "examples", example)];
+    const { code, stdout, stderr } = await finished(
+      spawnNode(args, userEnv({ ARRW_ADDRESS: system.address })),
+    );
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, expected);
+  }
+});
