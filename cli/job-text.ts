@@ -1,5 +1,5 @@
 import { isTerminal, type Job, JobStatus } from "../client/index.ts";
-import { bytes, count, duration, fields, localTime, plain, plural } from "./format.ts";
+import { bytes, count, duration, fields, localTime, plain, plural, shortened } from "./format.ts";
 import { statusName } from "./json.ts";
 import { paint, type Style } from "./terminal.ts";
 
@@ -39,7 +39,7 @@ export function resultText(job: Job): string {
     const bad = failed > 0n ? `, ${plural(failed, "document")} refused` : "";
     return `${plural(imported, "document")}, ${plural(totalChunks, "chunk")}${bad}`;
   }
-  return result?.$case === "echo" ? plain(result.value.message) : "";
+  return result?.$case === "echo" && result.value.message ? `"${shortened(result.value.message, 60)}"` : "";
 }
 
 /** "CODE: message"; "" = no error. */

@@ -17,14 +17,9 @@ export {
   type SubmitJobsResult,
 } from "../proto/gen/arrwdb/v1/jobs.ts";
 export type { Hit, Library, SearchResponse } from "../proto/gen/arrwdb/v1/libraries.ts";
-export {
-  ArrwClient,
-  type ArrwClientOptions,
-  type ImportOptions,
-  type SearchOptions,
-  type SearchQuery,
-} from "./arrw-client.ts";
+export { ArrwClient } from "./arrw-client.ts";
 export type { CallSettings } from "./calls.ts";
 export { ClientError, type ClientErrorCode, type Violation } from "./error.ts";
 export type { DocumentInput, DocumentSource } from "./import-stream.ts";
+export type { ArrwClientOptions, ImportOptions, SearchOptions, SearchQuery } from "./options.ts";
 export { isTerminal, type WatchOptions } from "./watch.ts";

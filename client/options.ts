@@ -1,0 +1,50 @@
+import type { ChannelCredentials, ClientOptions } from "@grpc/grpc-js";
+import type { DeepPartial } from "../proto/gen/arrwdb/v1/jobs.ts";
+import type { SearchRequest } from "../proto/gen/arrwdb/v1/libraries.ts";
+import type { CallSettings } from "./calls.ts";
+
+export interface ArrwClientOptions {
+  /** host:port of the gateway; default "127.0.0.1:50051". */
+  readonly address?: string;
+  /** Time for a call with its repetitions; default 30,000. Imports have an hour, watches no bound of their own. */
+  readonly timeoutMs?: number;
+  /** Default: no TLS. */
+  readonly credentials?: ChannelCredentials;
+}
+
+export interface ImportOptions extends CallSettings {
+  /** Idempotency key; default: one of its own. With the same key and documents again there is still one job. */
+  readonly requestId?: string;
+  /** Characters of a chunk at most, 1..100,000; default 1,000. */
+  readonly chunkSize?: number;
+  /** Characters that a chunk repeats of the one before, 0..chunkSize - 1; default 100, at most half the chunkSize. */
+  readonly chunkOverlap?: number;
+  /** 0..100; default 3. */
+  readonly maxRetries?: number;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Called with the number of documents sent so far. */
+  readonly onSent?: (documents: number) => void;
+}
+
+/** A SearchRequest without library and query; `k` defaults to 10. */
+export type SearchOptions = Omit<DeepPartial<SearchRequest>, "libraryId" | "query">;
+/** A text, or a vector as long as the library's dimensions. */
+export type SearchQuery = string | readonly number[] | Float32Array;
+
+export const DEFAULT_ADDRESS = "127.0.0.1:50051";
+export const DEFAULT_TIMEOUT_MS = 30_000;
+export const IMPORT_TIMEOUT_MS = 3_600_000;
+export const DEFAULT_K = 10;
+
+const MESSAGE_BYTES = 64 * 1024 * 1024;
+
+export const CHANNEL_OPTIONS: ClientOptions = {
+  "grpc.max_receive_message_length": MESSAGE_BYTES,
+  "grpc.max_send_message_length": MESSAGE_BYTES,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.min_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 1_000,
+  "grpc.keepalive_time_ms": 20_000,
+  "grpc.keepalive_timeout_ms": 5_000,
+  "grpc.use_local_subchannel_pool": 1,
+};
