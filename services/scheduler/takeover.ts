@@ -1,4 +1,5 @@
-import { rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { type ArrwError, unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats, StreamInfo } from "../../platform/nats/connection.ts";
@@ -79,15 +80,28 @@ export async function openStore(
   return { store: new JobStore(path), position: start };
 }
 
-/** Files that can't be opened are as good as none: the journal has everything. */
+/**
+ * Files that can't be opened are as good as none: the journal has everything. LMDB may end the whole process on broken
+ * ones; the mark that is then left tells the next start.
+ */
 function openFiles(path: string, log: Logger): JobStore {
-  try {
-    return new JobStore(path);
-  } catch (error) {
-    log.warn({ path, err: error }, "the local store can't be read: it is rebuilt from the journal");
+  const mark = `${path}.opening`;
+  const remove = (reason: string): void => {
+    log.warn({ path, reason }, "the local store can't be read: it is rebuilt from the journal");
     rmSync(path, { recursive: true, force: true });
-    return new JobStore(path);
+  };
+  mkdirSync(dirname(path), { recursive: true });
+  if (existsSync(mark)) remove("the process ended while it was opened");
+  writeFileSync(mark, "");
+  let store: JobStore;
+  try {
+    store = new JobStore(path);
+  } catch (error) {
+    remove(String(error));
+    store = new JobStore(path);
   }
+  rmSync(mark, { force: true });
+  return store;
 }
 
 async function mismatch(

@@ -97,6 +97,11 @@ export class SchedulerProcess {
     await this.#exited;
   }
 
+  /** Resolves when the process that was started last is gone. */
+  get exited(): Promise<unknown> {
+    return this.#exited;
+  }
+
   /** SIGSTOP and SIGCONT. */
   signal(signal: NodeJS.Signals): void {
     this.#child?.kill(signal);
