@@ -66,6 +66,8 @@ async function send(client: ArrwClient, library: string, source: string, options
       throw error;
     } finally {
       meter.close();
+      // Reading it on would keep the process alive.
+      if (source === "-") process.stdin.destroy();
     }
   }).catch((error: unknown) => {
     note(...skipped);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { type System, startSystem } from "../../cli/supervisor.ts";
 import { ArrwClient } from "../../client/index.ts";
@@ -145,6 +146,25 @@ test("Ctrl-C in a watch detaches, says how to go on, and leaves the job alone", 
   );
   assert.equal((await client.cancel(jobId)).cancelRequested, true);
   await client.wait(jobId);
+});
+
+test("Ctrl-C while it reads stdin submits nothing and ends at once", async () => {
+  await client.createLibrary({ name: "piped" });
+  const child = startArrw(system.address, ["import", "piped", "-"]);
+  // The input stays open.
+  const stdout = child.stdout ? text(child.stdout) : "";
+  const stderr = child.stderr ? text(child.stderr) : "";
+  const line = `{"texts":["${"x".repeat(10_000)}"]}\n`;
+  // Far more than pipes hold: once it is taken, the import runs.
+  for (let i = 0; i < 400; i++) {
+    if (child.stdin && !child.stdin.write(line)) await once(child.stdin, "drain");
+  }
+  child.kill("SIGINT");
+  const [code] = await once(child, "close");
+  assert.equal(code, 130);
+  assert.equal(await stdout, "");
+  assert.equal(await stderr, "error: stopped; nothing was submitted\n");
+  assert.deepEqual(await json(["jobs", "list", "--library", "piped"]), []);
 });
 
 test("mistakes are named in a line or two, exit code 1", async () => {
