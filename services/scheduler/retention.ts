@@ -28,8 +28,8 @@ export interface RetentionOptions {
   readonly outcomesThrough: () => number;
 }
 
-const INTERVAL_MS = 5_000;
-/** Jobs deleted in one go. */
+const INTERVAL_MS = 1_000;
+/** Jobs deleted in one go, between two flushes. */
 const SLICE = 1_000;
 /** Above this share of its bound the journal evicts ended jobs, then refuses submits. */
 const HIGH_WATER = 0.8;
@@ -38,6 +38,12 @@ const COMPACT_FROM_BYTES = 256 * 1024 * 1024;
 /** A short job leaves three records, of which the last is wanted: that much is normal. */
 const COMPACT_RATIO = 4;
 const COMPACT_MESSAGES = 256;
+/** A journal that holds hardly more than what is wanted is not gone through: there is nothing to gain. */
+const MIN_GAIN = 1.25;
+/** Share of the high-water mark that evictions go down to, so that they don't come one by one. */
+const EVICT_TO = 0.75;
+/** As a time: all ended jobs. */
+const ALL = Number.MAX_SAFE_INTEGER;
 
 /**
  * Keeps the journal bounded. Jobs leave through tombstones; what the stream holds below the oldest record still
@@ -49,25 +55,47 @@ export class Retention {
   #running: Promise<void> | undefined;
   #stopped = false;
   #full = false;
+  /** Bytes of the journal, as of the last look and what was appended since. */
+  #bytes = 0;
   #outcomesPurged = 0;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
   }
 
-  /** The journal is near its bound and nothing is left to evict: no new jobs. */
+  /** No new jobs: the journal is near its bound and nothing is left to evict, or it grows faster than it is compacted. */
   get full(): boolean {
-    return this.#full;
+    return this.#full || this.#bytes > this.#options.limits.journalMaxBytes;
   }
 
   start(): void {
-    this.#timer = setInterval(() => {
-      this.#running ??= this.run()
-        .catch((error: unknown) => this.#options.log.warn({ err: error }, "retention failed; trying again"))
-        .finally(() => {
-          this.#running = undefined;
-        });
-    }, INTERVAL_MS);
+    this.#timer = setInterval(() => this.#runNow(), INTERVAL_MS);
+  }
+
+  /** For a takeover of a journal near its bound: a round before anything is appended. */
+  async makeRoom(): Promise<void> {
+    const { nats, limits, log } = this.#options;
+    this.#bytes = (await nats.streamInfo(Stream.journal)).bytes;
+    if (this.#bytes <= limits.journalMaxBytes * HIGH_WATER) return;
+    await this.run().catch((error: unknown) => log.warn({ err: error }, "making room in the journal failed"));
+  }
+
+  /** A batch was appended; near the bound the next round does not wait for its time. */
+  appended(bytes: number): void {
+    const { limits } = this.#options;
+    const high = limits.journalMaxBytes * HIGH_WATER;
+    const crossed = this.#bytes <= high && this.#bytes + bytes > high;
+    this.#bytes += bytes;
+    if (crossed && this.#timer) this.#runNow();
+  }
+
+  #runNow(): void {
+    if (this.#stopped) return;
+    this.#running ??= this.run()
+      .catch((error: unknown) => this.#options.log.warn({ err: error }, "retention failed; trying again"))
+      .finally(() => {
+        this.#running = undefined;
+      });
   }
 
   async stop(): Promise<void> {
@@ -76,41 +104,55 @@ export class Retention {
     await this.#running;
   }
 
-  /** One round: delete what is too old or too much, compact, purge what workers reported and is taken up. */
+  /** One round: purge what workers reported and is taken up, delete what is too old or too much, keep the bound. */
   async run(): Promise<void> {
-    const { nats, flush, limits, outcomesThrough } = this.#options;
-    await flush();
-    this.#deleteOld();
-    const info = await nats.streamInfo(Stream.journal);
-    const over = info.bytes > limits.journalMaxBytes * HIGH_WATER;
-    const evicted = over
-      ? this.#delete(this.#options.table.store.oldestEnded(SLICE, Number.MAX_SAFE_INTEGER))
-      : 0;
-    const worthIt =
-      info.bytes >
-      Math.max(
-        Math.min(COMPACT_FROM_BYTES, limits.journalMaxBytes / 4),
-        COMPACT_RATIO * this.#options.table.store.liveBytes,
-      );
-    if (!this.#stopped && (over || worthIt)) await this.#compact(info.firstSequence, info.lastSequence);
-    this.#full =
-      over &&
-      evicted === 0 &&
-      (await nats.streamInfo(Stream.journal)).bytes > limits.journalMaxBytes * HIGH_WATER;
+    await this.#purgeOutcomes();
+    await this.#options.flush();
+    await this.#deleteOld();
+    await this.#keepBound();
+  }
+
+  async #purgeOutcomes(): Promise<void> {
+    const { nats, outcomesThrough } = this.#options;
     const through = outcomesThrough();
-    if (through > this.#outcomesPurged) {
-      await nats.purge(Stream.outcomes, { below: through + 1 });
-      this.#outcomesPurged = through;
+    if (through <= this.#outcomesPurged) return;
+    await nats.purge(Stream.outcomes, { below: through + 1 });
+    this.#outcomesPurged = through;
+  }
+
+  /** Slice by slice until nothing is left to delete: more jobs may end in a second than one slice holds. */
+  async #deleteOld(): Promise<void> {
+    const { table, limits } = this.#options;
+    const { store } = table;
+    while (!this.#stopped) {
+      let deleted = this.#delete(store.oldestEnded(SLICE, table.now().getTime() - limits.maxAgeMs));
+      const ended = store.counts.matching(undefined).filter((group) => isTerminal(group.status));
+      const excess = ended.reduce((sum, group) => sum + group.count, 0) - limits.maxJobs;
+      if (excess > 0) deleted += this.#delete(store.oldestEnded(Math.min(excess, SLICE), ALL));
+      if (deleted === 0) return;
+      await this.#stored();
     }
   }
 
-  #deleteOld(): void {
+  /** Compacts where that frees enough; above the high-water mark ended jobs leave too, the longest ended first. */
+  async #keepBound(): Promise<void> {
     const { table, limits } = this.#options;
-    const { store } = table;
-    this.#delete(store.oldestEnded(SLICE, table.now().getTime() - limits.maxAgeMs));
-    const ended = store.counts.matching(undefined).filter((group) => isTerminal(group.status));
-    const excess = ended.reduce((sum, group) => sum + group.count, 0) - limits.maxJobs;
-    if (excess > 0) this.#delete(store.oldestEnded(Math.min(excess, SLICE), Number.MAX_SAFE_INTEGER));
+    const high = limits.journalMaxBytes * HIGH_WATER;
+    let bytes = await this.#compactIfWorthIt(high);
+    while (bytes > high && !this.#stopped) {
+      if (this.#delete(table.store.oldestEnded(SLICE, ALL)) === 0) break;
+      await this.#stored();
+      // One pass over the journal for many deletions.
+      if (table.store.liveBytes > high * EVICT_TO && table.store.oldestEnded(1, ALL).length > 0) continue;
+      bytes = await this.#compactIfWorthIt(high);
+    }
+    this.#full = bytes > high;
+  }
+
+  /** What was decided is durable, and the store has it. */
+  async #stored(): Promise<void> {
+    await this.#options.settled();
+    await this.#options.flush();
   }
 
   #delete(jobIds: readonly string[]): number {
@@ -121,8 +163,31 @@ export class Retention {
     return deleted;
   }
 
-  /** Goes through the oldest part of the journal, appends again what is still wanted, and purges the part. */
-  async #compact(first: number, last: number): Promise<void> {
+  /** Goes once through the journal as it is now, but stops when little is left to gain. @returns its bytes then */
+  async #compactIfWorthIt(high: number): Promise<number> {
+    const { nats, table, limits } = this.#options;
+    const info = await nats.streamInfo(Stream.journal);
+    const last = info.lastSequence;
+    let { firstSequence, bytes } = info;
+    this.#bytes = bytes;
+    const worthIt = (): boolean => {
+      const { liveBytes } = table.store;
+      const from = Math.max(
+        Math.min(COMPACT_FROM_BYTES, limits.journalMaxBytes / 4),
+        COMPACT_RATIO * liveBytes,
+      );
+      return bytes > Math.min(high, from) && bytes > MIN_GAIN * liveBytes;
+    };
+    while (worthIt() && firstSequence < last && !this.#stopped) {
+      if (!(await this.#compact(firstSequence, last))) break;
+      ({ firstSequence, bytes } = await nats.streamInfo(Stream.journal));
+      this.#bytes = bytes;
+    }
+    return bytes;
+  }
+
+  /** Goes through the oldest part, appends again what is still wanted, purges the part. @returns false when it can't */
+  async #compact(first: number, last: number): Promise<boolean> {
     const { nats, table, settled, flush, log } = this.#options;
     // The newest batch always stays: it carries the lease number, and how far OUTCOMES is taken up.
     const end = Math.min(first + COMPACT_MESSAGES, last);
@@ -137,11 +202,12 @@ export class Retention {
         kept += 1;
       }
     }
-    if (this.#stopped) return;
+    if (this.#stopped) return false;
     await settled();
     const through = await flush();
-    if (this.#stopped || through < end) return;
+    if (this.#stopped || through < end) return false;
     await nats.purge(Stream.journal, { below: end });
     log.debug({ first, end, kept }, "journal compacted");
+    return true;
   }
 }

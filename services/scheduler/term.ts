@@ -112,6 +112,7 @@ export class Term {
         this.#position.sequence = sequence;
         this.#position.bytes = bytes;
         this.#outcomesThrough = batch.outcomesThrough;
+        this.retention.appended(bytes.length);
         this.#perform(table.committed(batch, sequence));
       },
       onLost: (error) => options.onLost(error),
@@ -230,6 +231,8 @@ export class Term {
       if (job.status === SCHEDULED && job.runAt) this.#timers.add(entry.jobId, job.runAt);
       if (fencePending !== 0n) this.#fences.add(job.libraryId, entry.jobId, fencePending);
     }
+    // Room first: what is taken up below is appended.
+    await this.retention.makeRoom();
     await this.#outcomes.start();
     // Workers may hold leases that ended meanwhile: what they reported is taken up before anything is sent.
     await this.#outcomes.readToEnd();
