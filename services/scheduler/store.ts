@@ -45,6 +45,7 @@ export interface DirtyRow {
 }
 
 const HEADER_BYTES = 8;
+const MAX_ID_LENGTH = 200;
 /** Rows written in one turn of the event loop: a few milliseconds. */
 const SLICE_ROWS = 500;
 
@@ -111,7 +112,8 @@ export class JobStore {
   get(jobId: string): StoredJob | undefined {
     const row = this.#dirty.get(jobId) ?? this.#writing.get(jobId);
     if (row) return row.state && { sequence: row.sequence, state: row.state };
-    const bytes = this.#jobs.get(jobId);
+    // LMDB throws on a key that is too long, and no job has one.
+    const bytes = jobId.length > MAX_ID_LENGTH ? undefined : this.#jobs.get(jobId);
     return bytes && decodeRow(bytes);
   }
 

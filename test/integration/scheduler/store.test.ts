@@ -1,0 +1,205 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import { JobState as JobStateMessage, JournalRecord } from "../../../proto/gen/arrwdb/journal/v1/journal.ts";
+import { Job, JobFilter, JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import type { JobState } from "../../../services/scheduler/domain/state.ts";
+import { listJobs } from "../../../services/scheduler/listing.ts";
+import { JobStore } from "../../../services/scheduler/store.ts";
+import { reversed } from "../../support/reversed.ts";
+import { type Cleanup, tempDir } from "../../support/temp.ts";
+
+/** A store on disk without a scheduler; the test says what is durable. */
+
+interface Fields {
+  readonly status?: JobStatus;
+  readonly type?: string;
+  readonly libraryId?: string;
+  readonly labels?: Record<string, string>;
+  readonly requestId?: string;
+  readonly createdAt?: Date;
+}
+
+async function openStore(t: Cleanup) {
+  const path = join(await tempDir(t), "store");
+  const state = { store: new JobStore(path), sequence: 0 };
+  t.after(() => state.store.close());
+  const presences = new Map<string, { stored: boolean }>();
+  const write = (jobId: string, fields: Fields | undefined): void => {
+    state.sequence += 1;
+    const to = fields && stateOf(jobId, fields);
+    const at = new Date();
+    const bytes = Buffer.from(
+      JournalRecord.encode({ jobId, revision: 1n, event: "", at, state: to }).finish(),
+    );
+    const presence = presences.get(jobId) ?? { stored: false };
+    presences.set(jobId, presence);
+    state.store.counts.move(state.store.get(jobId)?.state, to);
+    state.store.write(jobId, { sequence: state.sequence, bytes: to && bytes, state: to, presence });
+  };
+  const flush = () =>
+    state.store.flush(() => ({ streamCreatedAt: "now", sequence: state.sequence, checksum: "c" }));
+  const reopen = async (): Promise<void> => {
+    await state.store.close();
+    state.store = new JobStore(path);
+  };
+  return { state, write, flush, reopen };
+}
+
+function stateOf(jobId: string, fields: Fields): JobState {
+  const { status = JobStatus.JOB_STATUS_COMPLETED, type = "echo", libraryId = "", labels = {} } = fields;
+  const { requestId = "", createdAt = new Date(0) } = fields;
+  const job = { jobId, status, type, libraryId, labels, requestId, createdAt, completedAt: new Date(0) };
+  const state = JobStateMessage.fromPartial({ job: Job.fromPartial(job) } as never);
+  return { ...state, job: state.job as Job };
+}
+
+const filter = (fields: Partial<JobFilter>): JobFilter => JobFilter.fromPartial(fields as never);
+const id = (n: number): string => `job-${String(n).padStart(4, "0")}`;
+
+function pagesOf(store: JobStore, by: JobFilter | undefined, size: number): string[][] {
+  const pages: string[][] = [];
+  let token = "";
+  do {
+    const page = listJobs(store, by, size, token);
+    pages.push(page.jobs.map(({ jobId }) => jobId));
+    token = page.nextPageToken;
+  } while (token !== "" && pages.length < 1_000);
+  return pages;
+}
+
+test("pages merge all groups newest first, each job once, for every page size", async (test) => {
+  const { state, write, flush, reopen } = await openStore(reversed(test));
+  const { JOB_STATUS_PENDING, JOB_STATUS_COMPLETED } = JobStatus;
+  for (let n = 0; n < 200; n++) {
+    write(id((n * 77) % 200), {
+      status: n % 3 === 0 ? JOB_STATUS_PENDING : JOB_STATUS_COMPLETED,
+      type: n % 2 === 0 ? "echo" : "batch_import",
+      libraryId: n % 5 === 0 ? "" : `library-${n % 4}`,
+    });
+  }
+  await flush();
+  const newestFirst = Array.from({ length: 200 }, (_, n) => id(199 - n));
+  for (const size of [1, 7, 16, 17, 200, 1_000]) {
+    const pages = pagesOf(state.store, undefined, size);
+    assert.deepEqual(pages.flat(), newestFirst);
+    assert.ok(pages.every((page) => page.length <= size));
+  }
+  const all = newestFirst.map((jobId) => state.store.get(jobId)?.state.job);
+  for (const by of [
+    filter({ statuses: [JOB_STATUS_PENDING] }),
+    filter({ types: ["echo"], libraryId: "library-2" }),
+    filter({ libraryId: "nowhere" }),
+  ]) {
+    const expected = all.filter(
+      (job) =>
+        job &&
+        (by.statuses.length === 0 || by.statuses.includes(job.status)) &&
+        (by.types.length === 0 || by.types.includes(job.type)) &&
+        (by.libraryId === "" || by.libraryId === job.libraryId),
+    );
+    assert.deepEqual(
+      pagesOf(state.store, by, 9).flat(),
+      expected.map((job) => job?.jobId),
+    );
+    assert.equal(listJobs(state.store, by, 1, "").totalSize, expected.length);
+  }
+  await reopen();
+  assert.deepEqual(pagesOf(state.store, undefined, 50).flat(), newestFirst);
+  assert.equal(listJobs(state.store, undefined, 1, "").totalSize, 200);
+});
+
+test("labels and times select; they are not counted; created_after is inclusive, created_before is not", async (test) => {
+  const { state, write, flush } = await openStore(reversed(test));
+  for (let n = 0; n < 10; n++) {
+    write(id(n), {
+      createdAt: new Date(1_000 * n),
+      labels: { parity: n % 2 === 0 ? "even" : "odd", n: String(n) },
+    });
+  }
+  await flush();
+  const ids = (by: Partial<JobFilter>): string[] => pagesOf(state.store, filter(by), 3).flat();
+  assert.deepEqual(ids({ labels: { parity: "even" } }), [8, 6, 4, 2, 0].map(id));
+  assert.deepEqual(ids({ labels: { parity: "even", n: "3" } }), []);
+  const between = { createdAfter: new Date(3_000), createdBefore: new Date(6_000) };
+  assert.deepEqual(ids(between), [5, 4, 3].map(id));
+  assert.equal(listJobs(state.store, filter(between), 5, "").totalSize, undefined);
+});
+
+test("a token of another list, or of nobody, is refused", async (test) => {
+  const { state, write, flush } = await openStore(reversed(test));
+  for (let n = 0; n < 5; n++) write(id(n), {});
+  await flush();
+  const { nextPageToken } = listJobs(state.store, undefined, 2, "");
+  const bad = [nextPageToken.slice(1), "x", "\u0000", Buffer.from("[1,2,3]").toString("base64url"), "e30"];
+  for (const token of bad) {
+    assert.throws(() => listJobs(state.store, undefined, 2, token), { code: "INVALID_ARGUMENT" });
+  }
+  const other = filter({ types: ["echo"] });
+  assert.throws(() => listJobs(state.store, other, 2, nextPageToken), { code: "INVALID_ARGUMENT" });
+  assert.deepEqual(
+    listJobs(state.store, undefined, 2, nextPageToken).jobs.map(({ jobId }) => jobId),
+    [id(2), id(1)],
+  );
+});
+
+test("a list shows no job that has left the filter since the last flush, and misses none that moved", async (test) => {
+  const { state, write, flush } = await openStore(reversed(test));
+  const { JOB_STATUS_PENDING: pending, JOB_STATUS_COMPLETED: completed } = JobStatus;
+  for (let n = 0; n < 3; n++) write(id(n), { status: pending });
+  await flush();
+  for (let n = 0; n < 3; n++) write(id(n), { status: completed });
+  assert.deepEqual(pagesOf(state.store, filter({ statuses: [pending] }), 10).flat(), []);
+  assert.deepEqual(pagesOf(state.store, undefined, 10).flat(), [id(2), id(1), id(0)]);
+  assert.equal(listJobs(state.store, filter({ statuses: [completed] }), 10, "").totalSize, 3);
+});
+
+test("an id or request_id taken again after a deletion leaves nothing of the old job behind", async (test) => {
+  const { state, write, flush, reopen } = await openStore(reversed(test));
+  write(id(1), { libraryId: "old", requestId: "r" });
+  write(id(2), { requestId: "s" });
+  await flush();
+  write(id(1), undefined);
+  write(id(1), { libraryId: "new", requestId: "r" });
+  write(id(2), undefined);
+  write(id(3), { requestId: "s" });
+  await flush();
+  await reopen();
+  assert.equal(listJobs(state.store, filter({ libraryId: "old" }), 10, "").totalSize, 0);
+  assert.deepEqual(pagesOf(state.store, undefined, 10).flat(), [id(3), id(1)]);
+  assert.deepEqual([state.store.jobIdOfRequest("r"), state.store.jobIdOfRequest("s")], [id(1), id(3)]);
+  const { liveBytes } = state.store;
+  write(id(1), undefined);
+  write(id(3), undefined);
+  await flush();
+  assert.ok(liveBytes > 0);
+  assert.equal(state.store.liveBytes, 0);
+  assert.deepEqual(state.store.oldestEnded(10, Date.now()), []);
+});
+
+test("an id that no job can have is not found", async (test) => {
+  const { state } = await openStore(reversed(test));
+  for (const jobId of ["", "\u0000", "x".repeat(200), "x".repeat(100_000), "\u{10ffff}".repeat(100)]) {
+    assert.equal(state.store.get(jobId), undefined);
+  }
+});
+
+test("how far it goes moves on without rows too, and is what a reopened store says", async (test) => {
+  const { state, write, flush, reopen } = await openStore(reversed(test));
+  write(id(1), {});
+  await flush();
+  state.sequence += 5;
+  await flush();
+  await reopen();
+  assert.equal(state.store.through()?.sequence, 6);
+});
+
+test("a store that can't be written fails from then on, and still answers from memory", async (test) => {
+  const { state, write, flush } = await openStore(reversed(test));
+  write(id(1), { requestId: "x".repeat(5_000) });
+  await assert.rejects(flush());
+  assert.equal(state.store.get(id(1))?.state.job.jobId, id(1));
+  write(id(2), {});
+  await assert.rejects(flush());
+  assert.equal(state.store.through(), undefined);
+});
