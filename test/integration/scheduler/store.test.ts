@@ -32,7 +32,9 @@ async function openStore(t: Cleanup) {
     const bytes = Buffer.from(
       JournalRecord.encode({ jobId, revision: 1n, event: "", at, state: to }).finish(),
     );
-    const presence = presences.get(jobId) ?? { stored: false };
+    // After a deletion the job table knows nothing any more: a new job begins with a new entry.
+    const known = state.store.get(jobId) ? presences.get(jobId) : undefined;
+    const presence = known ?? { stored: false };
     presences.set(jobId, presence);
     state.store.counts.move(state.store.get(jobId)?.state, to);
     state.store.write(jobId, { sequence: state.sequence, bytes: to && bytes, state: to, presence });
