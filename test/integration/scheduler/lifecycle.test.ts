@@ -214,3 +214,16 @@ test("a repeated request_id is the same job, another body is refused, and so is 
   assert.equal((await scheduler.get(a.jobId)).status, PENDING);
   assert.equal((await scheduler.stats()).totalJobs, 3n);
 });
+
+test("at the bound of active jobs a repeat is still the job that was taken", async (test) => {
+  const { scheduler } = await setUp(test, { ARRW_MAX_ACTIVE_JOBS: "1" });
+  const taken = echo({ requestId: "r-1" });
+  const { jobId } = await scheduler.submit(taken);
+  const plain = echo();
+  assert.equal((await scheduler.submit(taken)).jobId, jobId);
+  assert.equal((await scheduler.submit(echo({ jobId }))).jobId, jobId);
+  const [refused] = await scheduler.submitAll([plain]);
+  assert.equal(refused?.outcome?.$case === "error" && refused.outcome.value.code, 8);
+  await scheduler.cancel(jobId);
+  assert.equal((await scheduler.submit(plain)).jobId, plain.jobId);
+});
