@@ -5,8 +5,7 @@ import type { Job, JobProgress } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Command, Effect, Rejection } from "./domain/commands.ts";
 import { decide } from "./domain/decide.ts";
 import { isActive, type JobState } from "./domain/state.ts";
-import { type Batch, type Journal, MAX_RECORD_BYTES } from "./journal.ts";
-import { encodeFixed, encodeJob, encodeRecord } from "./record.ts";
+import { type Batch, encodeRecord, type Journal, MAX_RECORD_BYTES } from "./journal.ts";
 import { type JobStore, stateOf } from "./store.ts";
 
 /**
@@ -23,10 +22,6 @@ export interface Entry {
   batch: Batch<Transition> | undefined;
   /** Journal sequence of the committed record. */
   sequence: number;
-  /** What never changes in the job, encoded (record.ts). */
-  fixed: Buffer | undefined;
-  /** The committed job's bytes; undefined = not encoded by this process. */
-  committedJob: Buffer | undefined;
   /** The store has a row of it on disk. */
   stored: boolean;
   /** Newest progress report of the current lease; not journalled. */
@@ -37,8 +32,6 @@ export interface Entry {
 export interface Transition {
   readonly entry: Entry;
   readonly state: JobState | undefined;
-  /** The job's bytes; undefined for a tombstone. */
-  readonly job: Buffer | undefined;
   readonly effects: readonly Effect[];
 }
 
@@ -164,10 +157,9 @@ export class JobTable {
   committed(batch: Batch<Transition>, sequence: number): Effect[] {
     const effects: Effect[] = [];
     for (const { bytes, subject } of batch.records) {
-      const { entry, state, job } = subject;
+      const { entry, state } = subject;
       if (entry.batch === batch) entry.batch = undefined;
       this.#commit(entry, state, sequence, bytes);
-      entry.committedJob = job;
       for (const effect of subject.effects) effects.push(effect);
     }
     return effects;
@@ -199,12 +191,7 @@ export class JobTable {
   ): void {
     if (!this.#journal) throw new ArrwError("UNAVAILABLE", "this scheduler does not lead");
     const revision = state?.job.revision ?? (entry.head?.job.revision ?? 0n) + 1n;
-    let job: Buffer | undefined;
-    if (state) {
-      entry.fixed ??= encodeFixed(state.job);
-      job = encodeJob(entry.fixed, state.job);
-    }
-    const bytes = encodeRecord({ jobId: entry.jobId, revision, event, at }, state, job);
+    const bytes = encodeRecord({ jobId: entry.jobId, revision, event, at, state });
     if (bytes.length > MAX_RECORD_BYTES && event === "job.submitted") {
       throw new ArrwError(
         "INVALID_ARGUMENT",
@@ -214,7 +201,7 @@ export class JobTable {
     const before = entry.head;
     this.#entries.set(entry.jobId, entry);
     this.#setHead(entry, state);
-    entry.batch = this.#journal.append({ bytes, subject: { entry, state, job, effects } });
+    entry.batch = this.#journal.append({ bytes, subject: { entry, state, effects } });
     this.#onDecided(before, state, entry);
   }
 
@@ -247,8 +234,6 @@ export class JobTable {
       committed: state,
       batch: undefined,
       sequence,
-      fixed: undefined,
-      committedJob: undefined,
       stored: state !== undefined,
       progress: undefined,
     };

@@ -1,9 +1,10 @@
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { encode } from "../../platform/encode.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
-import { JournalBatch } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 
 /**
  * The journal's one writer. Records decided while appends are in flight gather into the next batch; alone, a record
@@ -177,4 +178,16 @@ export class Journal<T> {
       (error: unknown) => this.fail(error instanceof Error ? error : new Error(String(error))),
     );
   }
+}
+
+/** The job of an encoded record: its first field, so the rest is not decoded. */
+export function jobIdOf(record: Uint8Array): string {
+  const reader = new BinaryReader(record);
+  reader.uint32();
+  return reader.string();
+}
+
+/** Encodes a record; `state` is left out for a tombstone. */
+export function encodeRecord(record: JournalRecord): Buffer {
+  return encode(JournalRecord, record);
 }

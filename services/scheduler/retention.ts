@@ -4,7 +4,7 @@ import { Stream } from "../../platform/nats/names.ts";
 import { JournalBatch } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import { isTerminal } from "./domain/state.ts";
 import type { JobTable } from "./jobs.ts";
-import { jobIdOf } from "./record.ts";
+import { jobIdOf } from "./journal.ts";
 
 export interface RetentionLimits {
   /** Age since its end at which a job is deleted. */

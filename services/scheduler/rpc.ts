@@ -1,13 +1,16 @@
-import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { encode } from "../../platform/encode.ts";
 import { ArrwError, ErrorCode, notFound, toArrwError, unavailable } from "../../platform/errors.ts";
 import { type ImplementedService, implement } from "../../platform/grpc/server.ts";
-import { SchedulerServiceService, type Submission } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import {
-  type GetQueueStatsResponse,
-  type Job,
+  SchedulerServiceService,
+  type Submission,
+  SubmitJobsResponse,
+} from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import type {
+  GetQueueStatsResponse,
+  Job,
   SubmitJobsResult,
-  type TypeStats,
+  TypeStats,
 } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import {
   BLOCKED,
@@ -33,7 +36,7 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       const decided = submissions.map((submission) => submitOne(term, submission, maxActiveJobs));
       term.dispatcher.run();
       await durable(decided.flatMap((each) => (each instanceof ArrwError ? [] : [each.entry])));
-      return encode(Answer, decided.map(resultOf));
+      return encode(SubmitJobsResponse, { results: decided.map((each) => resultOf(term, each)) });
     },
 
     getJob: async ({ jobId }) => {
@@ -107,32 +110,17 @@ function submitOne(term: Term, submission: Submission, maxActiveJobs: number): S
   }
 }
 
-/** A SubmitJobsResult, or the bytes of the job in it. */
-function resultOf(submitted: Submitted): SubmitJobsResult | Buffer {
+function resultOf(term: Term, submitted: Submitted): SubmitJobsResult {
   if (submitted instanceof ArrwError) return { outcome: { $case: "error", value: submitError(submitted) } };
   const { entry, mismatch } = submitted;
-  const job = entry.committed?.job;
+  const job = term.table.visible(entry);
   if (mismatch) {
     const message = `request_id ${JSON.stringify(job?.requestId ?? "")} belongs to job ${entry.jobId}, which was submitted with another body`;
     return { outcome: { $case: "error", value: submitError(new ArrwError("ALREADY_EXISTS", message)) } };
   }
   if (!job) return { outcome: { $case: "error", value: submitError(notFound("job", entry.jobId)) } };
-  return entry.committedJob ?? { outcome: { $case: "job", value: job } };
+  return { outcome: { $case: "job", value: job } };
 }
-
-const FIRST_FIELD_TAG = 10;
-
-/** A SubmitJobsResponse whose jobs are encoded already: results = 1, and in a result job = 1. */
-const Answer = {
-  encode: (results: readonly (SubmitJobsResult | Buffer)[], writer = new BinaryWriter()): BinaryWriter => {
-    for (const result of results) {
-      writer.uint32(FIRST_FIELD_TAG).fork();
-      if (Buffer.isBuffer(result)) writer.uint32(FIRST_FIELD_TAG).bytes(result).join();
-      else SubmitJobsResult.encode(result, writer).join();
-    }
-    return writer;
-  },
-};
 
 function submitError(error: ArrwError) {
   return { code: ErrorCode[error.code], message: error.message, violations: [...error.violations] };
