@@ -1,22 +1,12 @@
-import {
-  connect,
-  DiscardPolicy,
-  Events,
-  type JetStreamManager,
-  type KV,
-  type Msg,
-  type NatsConnection,
-  NatsError,
-  RetentionPolicy,
-  StorageType,
-  type StreamConfig,
-} from "nats";
+import { connect, Events, type JetStreamManager, type KV, type Msg, type NatsConnection } from "nats";
 import { ArrwError, unavailable } from "../errors.ts";
 import type { Part } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Counter, Gauge, type Registry } from "../metrics.ts";
 import { type AppendOptions, Publisher } from "./publisher.ts";
+import { putStream, type StreamSpec } from "./stream-spec.ts";
 import { type StreamMessage, Tail, type TailOptions } from "./tail.ts";
+import { type TtlBucket, ttlBucketOf } from "./ttl-bucket.ts";
 
 /** The one adapter to NATS: no type of the client library leaves this folder. It reconnects for ever. */
 
@@ -43,13 +33,6 @@ export interface BusSubscription {
   unsubscribe(): void;
 }
 
-export interface StreamSpec {
-  readonly name: string;
-  readonly subjects: readonly string[];
-  readonly maxBytes: number;
-  readonly replicas: number;
-}
-
 export interface StreamInfo {
   readonly firstSequence: number;
   readonly lastSequence: number;
@@ -57,18 +40,6 @@ export interface StreamInfo {
   readonly messages: number;
   /** RFC 3339; a stream that was deleted and made again has another. */
   readonly createdAt: string;
-}
-
-/** One key with optimistic locking whose entries vanish `ttlMs` after their last write. */
-export interface TtlBucket {
-  /** The key's value and revision. */
-  get(key: string): Promise<{ value: string; revision: number } | undefined>;
-  /** @throws ArrwError ALREADY_EXISTS when the key is there */
-  create(key: string, value: string): Promise<number>;
-  /** @throws ArrwError ABORTED when the key has another revision */
-  update(key: string, value: string, revision: number): Promise<number>;
-  /** Frees the key if it has that revision. */
-  release(key: string, revision: number): Promise<void>;
 }
 
 const MIN_SERVER = [2, 10] as const;
@@ -183,36 +154,7 @@ export class Nats implements Part {
 
   /** Makes the stream: file storage, kept by limits, full means refused (nothing is dropped silently). */
   async ensureStream(spec: StreamSpec): Promise<void> {
-    const config = {
-      name: spec.name,
-      subjects: [...spec.subjects],
-      retention: RetentionPolicy.Limits,
-      discard: DiscardPolicy.New,
-      storage: StorageType.File,
-      max_bytes: spec.maxBytes,
-      num_replicas: spec.replicas,
-      allow_direct: true,
-    } satisfies Partial<StreamConfig>;
-    await this.#retryWhileStarting(async () => {
-      try {
-        await this.#manager().streams.add(config);
-      } catch (error) {
-        if (error instanceof NatsError && error.api_error?.err_code === 10_047) {
-          throw new ArrwError(
-            "RESOURCE_EXHAUSTED",
-            `nats-server has no room for stream ${spec.name} of ${spec.maxBytes} bytes: raise its max_file_store, ` +
-              "or lower ARRW_JOURNAL_MAX_BYTES and ARRW_OBJECTS_MAX_BYTES",
-            { cause: error },
-          );
-        }
-        // 10058: it exists with another configuration; our limits win, its data stays.
-        if (!(error instanceof NatsError) || error.api_error?.err_code !== 10_058) throw error;
-        await this.#manager().streams.update(spec.name, {
-          max_bytes: spec.maxBytes,
-          num_replicas: spec.replicas,
-        });
-      }
-    });
+    await this.#retryWhileStarting(() => putStream(this.#manager(), spec));
   }
 
   async streamInfo(stream: string): Promise<StreamInfo> {
@@ -318,29 +260,7 @@ export class Nats implements Part {
     const open = (): Promise<KV> =>
       this.#open().jetstream().views.kv(name, { ttl: ttlMs, replicas, history: 1 });
     const kv = await this.#retryWhileStarting(open);
-    return {
-      get: async (key) => {
-        const entry = await kv.get(key);
-        return entry && entry.operation === "PUT"
-          ? { value: entry.string(), revision: entry.revision }
-          : undefined;
-      },
-      create: async (key, value) => {
-        try {
-          return await kv.create(key, new TextEncoder().encode(value));
-        } catch (error) {
-          throw kvError(error, "ALREADY_EXISTS");
-        }
-      },
-      update: async (key, value, revision) => {
-        try {
-          return await kv.update(key, new TextEncoder().encode(value), revision);
-        } catch (error) {
-          throw kvError(error, "ABORTED");
-        }
-      },
-      release: (key, revision) => kv.delete(key, { previousSeq: revision }),
-    };
+    return ttlBucketOf(kv);
   }
 
   #open(): NatsConnection {
@@ -408,12 +328,4 @@ async function atMost(ms: number, promise: Promise<void>): Promise<void> {
 
 function timeout(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** 10071: the key has another revision than the caller expected. */
-function kvError(error: unknown, conflict: "ALREADY_EXISTS" | "ABORTED"): ArrwError {
-  if (error instanceof NatsError && error.api_error?.err_code === 10_071) {
-    return new ArrwError(conflict, "the key was written by another", { cause: error });
-  }
-  return unavailable(`the bucket can't be written: ${String(error)}`, { cause: error });
 }
