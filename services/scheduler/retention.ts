@@ -107,7 +107,6 @@ export class Retention {
   /** One round: purge what workers reported and is taken up, delete what is too old or too much, keep the bound. */
   async run(): Promise<void> {
     await this.#purgeOutcomes();
-    await this.#options.flush();
     await this.#deleteOld();
     await this.#keepBound();
   }
@@ -165,7 +164,7 @@ export class Retention {
 
   /** Goes once through the journal as it is now, but stops when little is left to gain. @returns its bytes then */
   async #compactIfWorthIt(high: number): Promise<number> {
-    const { nats, table, limits } = this.#options;
+    const { nats, table, limits, flush } = this.#options;
     const info = await nats.streamInfo(Stream.journal);
     const last = info.lastSequence;
     let { firstSequence, bytes } = info;
@@ -178,6 +177,9 @@ export class Retention {
       );
       return bytes > Math.min(high, from) && bytes > MIN_GAIN * liveBytes;
     };
+    if (!worthIt()) return bytes;
+    // What is wanted is known exactly only when the store has all of it.
+    await flush();
     while (worthIt() && firstSequence < last && !this.#stopped) {
       if (!(await this.#compact(firstSequence, last))) break;
       ({ firstSequence, bytes } = await nats.streamInfo(Stream.journal));
