@@ -1,7 +1,8 @@
 import { Counter, Gauge, Histogram, type Registry } from "../../platform/metrics.ts";
 import { type Job, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { isTerminal, RUNNING } from "./domain/state.ts";
-import type { Term } from "./term.ts";
+import type { JobTable } from "./jobs.ts";
+import type { Workers } from "./workers.ts";
 
 /** "completed", "failed", ... as labels and people write it. */
 export function statusName(status: JobStatus): string {
@@ -13,6 +14,12 @@ const STATUS_NAMES = new Map<JobStatus, string>(
 );
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1_800, 7_200];
+
+/** The part of a term that gauges look at. */
+interface Observed {
+  readonly table: JobTable;
+  readonly workers: Workers;
+}
 
 /** What the scheduler shows of itself; documented in docs/operations.md. */
 export class SchedulerMetrics {
@@ -29,7 +36,7 @@ export class SchedulerMetrics {
   readonly #leading: Gauge;
   readonly #leaderChanges: Counter;
 
-  constructor(registry: Registry, currentTerm: () => Term | undefined) {
+  constructor(registry: Registry, currentTerm: () => Observed | undefined) {
     const registers = [registry];
     this.#appendSeconds = new Histogram({
       name: "arrw_journal_append_seconds",
@@ -125,7 +132,7 @@ export class SchedulerMetrics {
     this.#durationSeconds.observe({ type }, (after.completedAt.getTime() - after.startedAt.getTime()) / 1000);
   }
 
-  #observeTerm(registry: Registry, currentTerm: () => Term | undefined): void {
+  #observeTerm(registry: Registry, currentTerm: () => Observed | undefined): void {
     const registers = [registry];
     new Gauge({
       name: "arrw_jobs",
@@ -139,14 +146,15 @@ export class SchedulerMetrics {
         }
       },
     });
-    const workers = (measure: (term: Term) => number) =>
+    const workers = (measure: (term: Observed) => number) =>
       function collect(this: Gauge): void {
         const term = currentTerm();
         this.set(term ? measure(term) : 0);
       };
-    const count = (term: Term): number => [...term.workers].length;
-    const slots = (term: Term): number => [...term.workers].reduce((sum, worker) => sum + worker.slots, 0);
-    const used = (term: Term): number =>
+    const count = (term: Observed): number => [...term.workers].length;
+    const slots = (term: Observed): number =>
+      [...term.workers].reduce((sum, worker) => sum + worker.slots, 0);
+    const used = (term: Observed): number =>
       [...term.workers].reduce((sum, worker) => sum + worker.leases.size, 0);
     new Gauge({ name: "arrw_workers", help: "Workers alive", registers, collect: workers(count) });
     new Gauge({ name: "arrw_slots", help: "Slots of all workers", registers, collect: workers(slots) });
