@@ -65,7 +65,8 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     log,
     registry,
     maxReceiveBytes: MAX_MESSAGE_BYTES,
-    tooLargeHint: "stream documents with ImportDocuments, or split the request into several calls",
+    tooLargeHint:
+      "stream documents of at most 4,000,000 bytes each with ImportDocuments, or split the request into several calls",
     defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
   });
   const probes = new ProbeListener({
