@@ -30,7 +30,8 @@ function start(
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (data) => (output += String(data)));
-  const exited = once(child, "exit").then(([code, signal]) => (code ?? signal) as number | string);
+  // "close", not "exit": the output has been read to its end then.
+  const exited = once(child, "close").then(([code, signal]) => (code ?? signal) as number | string);
   t.after(async () => {
     child.kill("SIGKILL");
     await exited;
