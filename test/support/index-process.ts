@@ -34,7 +34,8 @@ export async function startIndexProcess(
   child.stdout
     ?.setEncoding("utf8")
     .on("data", (text: string) => lines.push(...text.split("\n").filter(Boolean)));
-  const ended = once(child, "exit") as Promise<[number | null]>;
+  // "close", not "exit": its lines have been read to the end then.
+  const ended = once(child, "close") as Promise<[number | null]>;
   const ready = once(child, "message").then(() => true);
   if (!(await Promise.race([ready, ended.then(() => false)]))) throw new Error(lines.join("\n"));
   const client = connect(IndexServiceClient, `127.0.0.1:${port}`);
