@@ -1,7 +1,6 @@
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { encode } from "../../platform/encode.ts";
 import { unavailable } from "../../platform/errors.ts";
-import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
 import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
@@ -48,7 +47,6 @@ export class Batch<T> {
 
 export interface JournalOptions<T> {
   readonly nats: Nats;
-  readonly log: Logger;
   /** Sequence of the term's EPOCH batch. */
   readonly epoch: number;
   readonly outcomesThrough: number;

@@ -104,7 +104,6 @@ export class Term {
     this.#outcomesThrough = position.outcomesThrough;
     const journal = new Journal<Transition>({
       nats,
-      log,
       epoch,
       outcomesThrough: position.outcomesThrough,
       lastLease: position.lastLease,

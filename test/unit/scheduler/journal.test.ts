@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
-import { silentLog } from "../../../platform/log.ts";
 import type { Nats } from "../../../platform/nats/connection.ts";
 import { AppendError, type AppendOptions } from "../../../platform/nats/publisher.ts";
 import { JournalBatch } from "../../../proto/gen/arrwdb/journal/v1/journal.ts";
@@ -43,7 +42,6 @@ function setUp() {
   const lost: Error[] = [];
   const journal = new Journal<string>({
     nats: nats as unknown as Nats,
-    log: silentLog(),
     epoch: EPOCH,
     outcomesThrough: 0,
     lastLease: 0n,
