@@ -133,16 +133,52 @@ export interface Job {
   executionTimeout:
     | Duration
     | undefined;
-  /** Part B: the last 20 attempts, oldest first. */
+  /** The last 20 leases, oldest first, the current one included. */
   attempts: JobAttempt[];
-  /** Parts B, C: why a PENDING job doesn't start, for a person to read. */
+  /**
+   * Why a PENDING job doesn't start, for a person to read; as of the read, so watches carry it in their first message
+   * only.
+   */
   waitingFor: string;
+  /** As submitted. */
+  retryPolicy:
+    | RetryPolicy
+    | undefined;
+  /** As submitted. */
+  totalTimeout:
+    | Duration
+    | undefined;
+  /** As submitted. */
+  concurrencyKey: string;
+  /** As submitted; 1 where that was 0. */
+  concurrencyLimit: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface Job_LabelsEntry {
   key: string;
   value: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/**
+ * Delays between attempts: before retry n (from 1) at most
+ * min(backoff_max, backoff_initial * backoff_multiplier^(n - 1)), of which a random share of up to jitter is left out.
+ * A failure that says when to try again (Retry-After) is obeyed instead, up to 1 hour.
+ */
+export interface RetryPolicy {
+  /** 1 ms..30 days; unset = 1 s. */
+  backoffInitial:
+    | Duration
+    | undefined;
+  /** backoff_initial..30 days; unset = 5 min, or backoff_initial if that is longer. */
+  backoffMax:
+    | Duration
+    | undefined;
+  /** 1..100, 0 = 2. */
+  backoffMultiplier: number;
+  /** 0..1; unset = 1: "full jitter", evenly spread over the whole delay. 0: always the whole delay. */
+  jitter?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -255,6 +291,10 @@ export interface EchoSpec {
   failTimes: number;
   /** Every attempt fails, not retryably. */
   failPermanently: boolean;
+  /** The job gives back its first n leases and asks to go on after snooze: 0..1,000. Not a failure. */
+  snoozeTimes: number;
+  /** 0..24 hours; unset = 0. */
+  snooze: Duration | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -420,7 +460,7 @@ export interface SubmitJobRequest {
   spec:
     | JobSpec
     | undefined;
-  /** 0..100, unset = 3; between attempts 1 s, doubling up to 5 min, with full jitter. */
+  /** 0..100, unset = 3; retry_policy says when. */
   maxRetries?:
     | number
     | undefined;
@@ -437,6 +477,24 @@ export interface SubmitJobRequest {
    * first a letter or digit; values at most 256 bytes of UTF-8.
    */
   labels: { [key: string]: string };
+  /** Unset = 1 s, doubling up to 5 min, with full jitter. */
+  retryPolicy:
+    | RetryPolicy
+    | undefined;
+  /**
+   * Time from run_at (or now) to the end, with all attempts and waits: 1 ms..365 days, unset = no bound. Then the job
+   * FAILS with DEADLINE_EXCEEDED, as it does when the next retry would come later; a completed job stays completed.
+   */
+  totalTimeout:
+    | Duration
+    | undefined;
+  /**
+   * Jobs with the same key, of whatever type, run at most concurrency_limit at a time, in the order in which they became
+   * ready; a job in a backoff lets others pass. At most 128 characters; "" = no such limit.
+   */
+  concurrencyKey: string;
+  /** 1..10,000, 0 = 1: the job starts while fewer than so many others with its key run. Only with a concurrency_key. */
+  concurrencyLimit: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -535,7 +593,14 @@ export interface GetJobRequest {
 /** See GetJob. */
 export interface GetJobResponse {
   /** The job as of its last durable revision, with its latest progress. */
-  job: Job | undefined;
+  job:
+    | Job
+    | undefined;
+  /**
+   * 0 = up to date. Else no scheduler leads at the moment, and this is what a standby has read of the journal, up to
+   * this sequence: what was acknowledged last may be missing.
+   */
+  staleSequence: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -592,6 +657,8 @@ export interface ListJobsResponse {
     | undefined;
   /** For WatchJobs.after_cursor: list, then watch, without a gap. */
   cursor: string;
+  /** As in GetJobResponse. */
+  staleSequence: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -663,7 +730,7 @@ export interface WatchJobsResponse {
 export interface RetryJobRequest {
   /** The job. */
   jobId: string;
-  /** Go on where the last attempt stopped instead of from the start. */
+  /** Go on from the last checkpoint instead of from the start; a COMPLETED job has none. */
   fromCheckpoint: boolean;
   /** Part C: only the items that failed. */
   failedItemsOnly: boolean;
@@ -686,6 +753,88 @@ export interface DeleteJobRequest {
 
 /** See DeleteJob. */
 export interface DeleteJobResponse {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** See CancelJobs. */
+export interface CancelJobsRequest {
+  /** Which jobs; needed. Ended ones are passed over. A filter without a condition is INVALID_ARGUMENT unless all is set. */
+  filter:
+    | JobFilter
+    | undefined;
+  /** The filter may match all jobs. */
+  all: boolean;
+  /** Jobs changed at most: 1..10,000, 0 = 1,000. */
+  limit: number;
+  /** As in CancelJobRequest. */
+  reason: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** See CancelJobs. */
+export interface CancelJobsResponse {
+  /** Jobs that were cancelled or, while they run, asked to stop. */
+  changedJobs: bigint;
+  /** Jobs that matched but could not be changed: they changed meanwhile. */
+  skippedJobs: bigint;
+  /** The limit was reached or time was up: call again for the rest. */
+  hasMore: boolean;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** See RetryJobs. */
+export interface RetryJobsRequest {
+  /**
+   * Which jobs; needed. Jobs that have not ended are passed over, and COMPLETED ones unless statuses names them. A
+   * filter without a condition is INVALID_ARGUMENT unless all is set.
+   */
+  filter:
+    | JobFilter
+    | undefined;
+  /** The filter may match all jobs. */
+  all: boolean;
+  /** Jobs changed at most: 1..10,000, 0 = 1,000. */
+  limit: number;
+  /** As in RetryJobRequest. */
+  fromCheckpoint: boolean;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** See RetryJobs. */
+export interface RetryJobsResponse {
+  /** Jobs that run again. */
+  changedJobs: bigint;
+  /** Jobs that matched but could not be changed: they changed meanwhile. */
+  skippedJobs: bigint;
+  /** The limit was reached or time was up: call again for the rest. */
+  hasMore: boolean;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** See DeleteJobs. */
+export interface DeleteJobsRequest {
+  /**
+   * Which jobs; needed. Jobs that have not ended are passed over. A filter without a condition is INVALID_ARGUMENT unless
+   * all is set.
+   */
+  filter:
+    | JobFilter
+    | undefined;
+  /** The filter may match all jobs. */
+  all: boolean;
+  /** Jobs deleted at most: 1..10,000, 0 = 1,000. */
+  limit: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** See DeleteJobs. */
+export interface DeleteJobsResponse {
+  /** Jobs that were deleted. */
+  changedJobs: bigint;
+  /** Jobs that matched but could not be deleted: they changed meanwhile. */
+  skippedJobs: bigint;
+  /** The limit was reached or time was up: call again for the rest. */
+  hasMore: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -805,6 +954,8 @@ export interface GetQueueStatsResponse {
   byType: TypeStats[];
   /** Accepts and dispatches. */
   running: boolean;
+  /** As in GetJobResponse. */
+  staleSequence: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -822,6 +973,8 @@ export interface TypeStats {
     | undefined;
   /** Not dispatched on an operator's request. */
   paused: boolean;
+  /** Leases of the type that may run at a time, 0 = no limit; see QueueService.SetQueueLimit. */
+  maxRunning: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -853,6 +1006,10 @@ function createBaseJob(): Job {
     executionTimeout: undefined,
     attempts: [],
     waitingFor: "",
+    retryPolicy: undefined,
+    totalTimeout: undefined,
+    concurrencyKey: "",
+    concurrencyLimit: 0,
     _unknownFields: {},
   };
 }
@@ -945,6 +1102,18 @@ export const Job: MessageFns<Job> = {
     }
     if (message.waitingFor !== "") {
       writer.uint32(210).string(message.waitingFor);
+    }
+    if (message.retryPolicy !== undefined) {
+      RetryPolicy.encode(message.retryPolicy, writer.uint32(218).fork()).join();
+    }
+    if (message.totalTimeout !== undefined) {
+      Duration.encode(message.totalTimeout, writer.uint32(226).fork()).join();
+    }
+    if (message.concurrencyKey !== "") {
+      writer.uint32(234).string(message.concurrencyKey);
+    }
+    if (message.concurrencyLimit !== 0) {
+      writer.uint32(240).int32(message.concurrencyLimit);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1181,6 +1350,38 @@ export const Job: MessageFns<Job> = {
             message.waitingFor = reader.string();
             continue;
           }
+          case 27: {
+            if (tag !== 218) {
+              break;
+            }
+
+            message.retryPolicy = RetryPolicy.decode(reader, reader.uint32());
+            continue;
+          }
+          case 28: {
+            if (tag !== 226) {
+              break;
+            }
+
+            message.totalTimeout = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 29: {
+            if (tag !== 234) {
+              break;
+            }
+
+            message.concurrencyKey = reader.string();
+            continue;
+          }
+          case 30: {
+            if (tag !== 240) {
+              break;
+            }
+
+            message.concurrencyLimit = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1250,6 +1451,14 @@ export const Job: MessageFns<Job> = {
       : undefined;
     message.attempts = object.attempts?.map((e) => JobAttempt.fromPartial(e)) || [];
     message.waitingFor = object.waitingFor ?? "";
+    message.retryPolicy = (object.retryPolicy !== undefined && object.retryPolicy !== null)
+      ? RetryPolicy.fromPartial(object.retryPolicy)
+      : undefined;
+    message.totalTimeout = (object.totalTimeout !== undefined && object.totalTimeout !== null)
+      ? Duration.fromPartial(object.totalTimeout)
+      : undefined;
+    message.concurrencyKey = object.concurrencyKey ?? "";
+    message.concurrencyLimit = object.concurrencyLimit ?? 0;
     return message;
   },
 };
@@ -1333,6 +1542,123 @@ export const Job_LabelsEntry: MessageFns<Job_LabelsEntry> = {
     const message = createBaseJob_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseRetryPolicy(): RetryPolicy {
+  return {
+    backoffInitial: undefined,
+    backoffMax: undefined,
+    backoffMultiplier: 0,
+    jitter: undefined,
+    _unknownFields: {},
+  };
+}
+
+export const RetryPolicy: MessageFns<RetryPolicy> = {
+  encode(message: RetryPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.backoffInitial !== undefined) {
+      Duration.encode(message.backoffInitial, writer.uint32(10).fork()).join();
+    }
+    if (message.backoffMax !== undefined) {
+      Duration.encode(message.backoffMax, writer.uint32(18).fork()).join();
+    }
+    if (message.backoffMultiplier !== 0) {
+      writer.uint32(25).double(message.backoffMultiplier);
+    }
+    if (message.jitter !== undefined) {
+      writer.uint32(33).double(message.jitter);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryPolicy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.backoffInitial = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.backoffMax = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.backoffMultiplier = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.jitter = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RetryPolicy>, I>>(base?: I): RetryPolicy {
+    return RetryPolicy.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RetryPolicy>, I>>(object: I): RetryPolicy {
+    const message = createBaseRetryPolicy();
+    message.backoffInitial = (object.backoffInitial !== undefined && object.backoffInitial !== null)
+      ? Duration.fromPartial(object.backoffInitial)
+      : undefined;
+    message.backoffMax = (object.backoffMax !== undefined && object.backoffMax !== null)
+      ? Duration.fromPartial(object.backoffMax)
+      : undefined;
+    message.backoffMultiplier = object.backoffMultiplier ?? 0;
+    message.jitter = object.jitter ?? undefined;
     return message;
   },
 };
@@ -2042,7 +2368,16 @@ export const BatchExportSpec: MessageFns<BatchExportSpec> = {
 };
 
 function createBaseEchoSpec(): EchoSpec {
-  return { message: "", sleep: undefined, steps: 0, failTimes: 0, failPermanently: false, _unknownFields: {} };
+  return {
+    message: "",
+    sleep: undefined,
+    steps: 0,
+    failTimes: 0,
+    failPermanently: false,
+    snoozeTimes: 0,
+    snooze: undefined,
+    _unknownFields: {},
+  };
 }
 
 export const EchoSpec: MessageFns<EchoSpec> = {
@@ -2061,6 +2396,12 @@ export const EchoSpec: MessageFns<EchoSpec> = {
     }
     if (message.failPermanently !== false) {
       writer.uint32(40).bool(message.failPermanently);
+    }
+    if (message.snoozeTimes !== 0) {
+      writer.uint32(48).int32(message.snoozeTimes);
+    }
+    if (message.snooze !== undefined) {
+      Duration.encode(message.snooze, writer.uint32(58).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2126,6 +2467,22 @@ export const EchoSpec: MessageFns<EchoSpec> = {
             message.failPermanently = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.snoozeTimes = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.snooze = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2158,6 +2515,10 @@ export const EchoSpec: MessageFns<EchoSpec> = {
     message.steps = object.steps ?? 0;
     message.failTimes = object.failTimes ?? 0;
     message.failPermanently = object.failPermanently ?? false;
+    message.snoozeTimes = object.snoozeTimes ?? 0;
+    message.snooze = (object.snooze !== undefined && object.snooze !== null)
+      ? Duration.fromPartial(object.snooze)
+      : undefined;
     return message;
   },
 };
@@ -3422,6 +3783,10 @@ function createBaseSubmitJobRequest(): SubmitJobRequest {
     runAt: undefined,
     executionTimeout: undefined,
     labels: {},
+    retryPolicy: undefined,
+    totalTimeout: undefined,
+    concurrencyKey: "",
+    concurrencyLimit: 0,
     _unknownFields: {},
   };
 }
@@ -3449,6 +3814,18 @@ export const SubmitJobRequest: MessageFns<SubmitJobRequest> = {
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       SubmitJobRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(58).fork()).join();
     });
+    if (message.retryPolicy !== undefined) {
+      RetryPolicy.encode(message.retryPolicy, writer.uint32(66).fork()).join();
+    }
+    if (message.totalTimeout !== undefined) {
+      Duration.encode(message.totalTimeout, writer.uint32(74).fork()).join();
+    }
+    if (message.concurrencyKey !== "") {
+      writer.uint32(82).string(message.concurrencyKey);
+    }
+    if (message.concurrencyLimit !== 0) {
+      writer.uint32(88).int32(message.concurrencyLimit);
+    }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
         const tag = parseInt(key, 10);
@@ -3532,6 +3909,38 @@ export const SubmitJobRequest: MessageFns<SubmitJobRequest> = {
             }
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.retryPolicy = RetryPolicy.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.totalTimeout = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.concurrencyKey = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.concurrencyLimit = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3574,6 +3983,14 @@ export const SubmitJobRequest: MessageFns<SubmitJobRequest> = {
       },
       {},
     );
+    message.retryPolicy = (object.retryPolicy !== undefined && object.retryPolicy !== null)
+      ? RetryPolicy.fromPartial(object.retryPolicy)
+      : undefined;
+    message.totalTimeout = (object.totalTimeout !== undefined && object.totalTimeout !== null)
+      ? Duration.fromPartial(object.totalTimeout)
+      : undefined;
+    message.concurrencyKey = object.concurrencyKey ?? "";
+    message.concurrencyLimit = object.concurrencyLimit ?? 0;
     return message;
   },
 };
@@ -4389,13 +4806,19 @@ export const GetJobRequest: MessageFns<GetJobRequest> = {
 };
 
 function createBaseGetJobResponse(): GetJobResponse {
-  return { job: undefined, _unknownFields: {} };
+  return { job: undefined, staleSequence: 0n, _unknownFields: {} };
 }
 
 export const GetJobResponse: MessageFns<GetJobResponse> = {
   encode(message: GetJobResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.job !== undefined) {
       Job.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    if (message.staleSequence !== 0n) {
+      if (BigInt.asIntN(64, message.staleSequence) !== message.staleSequence) {
+        throw new globalThis.Error("value provided for field message.staleSequence of type int64 too large");
+      }
+      writer.uint32(16).int64(message.staleSequence);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -4429,6 +4852,14 @@ export const GetJobResponse: MessageFns<GetJobResponse> = {
             message.job = Job.decode(reader, reader.uint32());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.staleSequence = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4455,6 +4886,9 @@ export const GetJobResponse: MessageFns<GetJobResponse> = {
   fromPartial<I extends Exact<DeepPartial<GetJobResponse>, I>>(object: I): GetJobResponse {
     const message = createBaseGetJobResponse();
     message.job = (object.job !== undefined && object.job !== null) ? Job.fromPartial(object.job) : undefined;
+    message.staleSequence = (object.staleSequence !== undefined && object.staleSequence !== null)
+      ? BigInt(object.staleSequence)
+      : 0n;
     return message;
   },
 };
@@ -4804,7 +5238,7 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
 };
 
 function createBaseListJobsResponse(): ListJobsResponse {
-  return { jobs: [], nextPageToken: "", totalSize: undefined, cursor: "", _unknownFields: {} };
+  return { jobs: [], nextPageToken: "", totalSize: undefined, cursor: "", staleSequence: 0n, _unknownFields: {} };
 }
 
 export const ListJobsResponse: MessageFns<ListJobsResponse> = {
@@ -4823,6 +5257,12 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
     }
     if (message.cursor !== "") {
       writer.uint32(34).string(message.cursor);
+    }
+    if (message.staleSequence !== 0n) {
+      if (BigInt.asIntN(64, message.staleSequence) !== message.staleSequence) {
+        throw new globalThis.Error("value provided for field message.staleSequence of type int64 too large");
+      }
+      writer.uint32(40).int64(message.staleSequence);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -4880,6 +5320,14 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
             message.cursor = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.staleSequence = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4911,6 +5359,9 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
       ? BigInt(object.totalSize)
       : undefined;
     message.cursor = object.cursor ?? "";
+    message.staleSequence = (object.staleSequence !== undefined && object.staleSequence !== null)
+      ? BigInt(object.staleSequence)
+      : 0n;
     return message;
   },
 };
@@ -5716,6 +6167,636 @@ export const DeleteJobResponse: MessageFns<DeleteJobResponse> = {
   },
 };
 
+function createBaseCancelJobsRequest(): CancelJobsRequest {
+  return { filter: undefined, all: false, limit: 0, reason: "", _unknownFields: {} };
+}
+
+export const CancelJobsRequest: MessageFns<CancelJobsRequest> = {
+  encode(message: CancelJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.filter !== undefined) {
+      JobFilter.encode(message.filter, writer.uint32(10).fork()).join();
+    }
+    if (message.all !== false) {
+      writer.uint32(16).bool(message.all);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).int32(message.limit);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = JobFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.all = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CancelJobsRequest>, I>>(base?: I): CancelJobsRequest {
+    return CancelJobsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelJobsRequest>, I>>(object: I): CancelJobsRequest {
+    const message = createBaseCancelJobsRequest();
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? JobFilter.fromPartial(object.filter)
+      : undefined;
+    message.all = object.all ?? false;
+    message.limit = object.limit ?? 0;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelJobsResponse(): CancelJobsResponse {
+  return { changedJobs: 0n, skippedJobs: 0n, hasMore: false, _unknownFields: {} };
+}
+
+export const CancelJobsResponse: MessageFns<CancelJobsResponse> = {
+  encode(message: CancelJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.changedJobs !== 0n) {
+      if (BigInt.asIntN(64, message.changedJobs) !== message.changedJobs) {
+        throw new globalThis.Error("value provided for field message.changedJobs of type int64 too large");
+      }
+      writer.uint32(8).int64(message.changedJobs);
+    }
+    if (message.skippedJobs !== 0n) {
+      if (BigInt.asIntN(64, message.skippedJobs) !== message.skippedJobs) {
+        throw new globalThis.Error("value provided for field message.skippedJobs of type int64 too large");
+      }
+      writer.uint32(16).int64(message.skippedJobs);
+    }
+    if (message.hasMore !== false) {
+      writer.uint32(24).bool(message.hasMore);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.changedJobs = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.skippedJobs = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.hasMore = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CancelJobsResponse>, I>>(base?: I): CancelJobsResponse {
+    return CancelJobsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelJobsResponse>, I>>(object: I): CancelJobsResponse {
+    const message = createBaseCancelJobsResponse();
+    message.changedJobs = (object.changedJobs !== undefined && object.changedJobs !== null)
+      ? BigInt(object.changedJobs)
+      : 0n;
+    message.skippedJobs = (object.skippedJobs !== undefined && object.skippedJobs !== null)
+      ? BigInt(object.skippedJobs)
+      : 0n;
+    message.hasMore = object.hasMore ?? false;
+    return message;
+  },
+};
+
+function createBaseRetryJobsRequest(): RetryJobsRequest {
+  return { filter: undefined, all: false, limit: 0, fromCheckpoint: false, _unknownFields: {} };
+}
+
+export const RetryJobsRequest: MessageFns<RetryJobsRequest> = {
+  encode(message: RetryJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.filter !== undefined) {
+      JobFilter.encode(message.filter, writer.uint32(10).fork()).join();
+    }
+    if (message.all !== false) {
+      writer.uint32(16).bool(message.all);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).int32(message.limit);
+    }
+    if (message.fromCheckpoint !== false) {
+      writer.uint32(32).bool(message.fromCheckpoint);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = JobFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.all = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.fromCheckpoint = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RetryJobsRequest>, I>>(base?: I): RetryJobsRequest {
+    return RetryJobsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RetryJobsRequest>, I>>(object: I): RetryJobsRequest {
+    const message = createBaseRetryJobsRequest();
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? JobFilter.fromPartial(object.filter)
+      : undefined;
+    message.all = object.all ?? false;
+    message.limit = object.limit ?? 0;
+    message.fromCheckpoint = object.fromCheckpoint ?? false;
+    return message;
+  },
+};
+
+function createBaseRetryJobsResponse(): RetryJobsResponse {
+  return { changedJobs: 0n, skippedJobs: 0n, hasMore: false, _unknownFields: {} };
+}
+
+export const RetryJobsResponse: MessageFns<RetryJobsResponse> = {
+  encode(message: RetryJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.changedJobs !== 0n) {
+      if (BigInt.asIntN(64, message.changedJobs) !== message.changedJobs) {
+        throw new globalThis.Error("value provided for field message.changedJobs of type int64 too large");
+      }
+      writer.uint32(8).int64(message.changedJobs);
+    }
+    if (message.skippedJobs !== 0n) {
+      if (BigInt.asIntN(64, message.skippedJobs) !== message.skippedJobs) {
+        throw new globalThis.Error("value provided for field message.skippedJobs of type int64 too large");
+      }
+      writer.uint32(16).int64(message.skippedJobs);
+    }
+    if (message.hasMore !== false) {
+      writer.uint32(24).bool(message.hasMore);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.changedJobs = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.skippedJobs = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.hasMore = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RetryJobsResponse>, I>>(base?: I): RetryJobsResponse {
+    return RetryJobsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RetryJobsResponse>, I>>(object: I): RetryJobsResponse {
+    const message = createBaseRetryJobsResponse();
+    message.changedJobs = (object.changedJobs !== undefined && object.changedJobs !== null)
+      ? BigInt(object.changedJobs)
+      : 0n;
+    message.skippedJobs = (object.skippedJobs !== undefined && object.skippedJobs !== null)
+      ? BigInt(object.skippedJobs)
+      : 0n;
+    message.hasMore = object.hasMore ?? false;
+    return message;
+  },
+};
+
+function createBaseDeleteJobsRequest(): DeleteJobsRequest {
+  return { filter: undefined, all: false, limit: 0, _unknownFields: {} };
+}
+
+export const DeleteJobsRequest: MessageFns<DeleteJobsRequest> = {
+  encode(message: DeleteJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.filter !== undefined) {
+      JobFilter.encode(message.filter, writer.uint32(10).fork()).join();
+    }
+    if (message.all !== false) {
+      writer.uint32(16).bool(message.all);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).int32(message.limit);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = JobFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.all = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DeleteJobsRequest>, I>>(base?: I): DeleteJobsRequest {
+    return DeleteJobsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteJobsRequest>, I>>(object: I): DeleteJobsRequest {
+    const message = createBaseDeleteJobsRequest();
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? JobFilter.fromPartial(object.filter)
+      : undefined;
+    message.all = object.all ?? false;
+    message.limit = object.limit ?? 0;
+    return message;
+  },
+};
+
+function createBaseDeleteJobsResponse(): DeleteJobsResponse {
+  return { changedJobs: 0n, skippedJobs: 0n, hasMore: false, _unknownFields: {} };
+}
+
+export const DeleteJobsResponse: MessageFns<DeleteJobsResponse> = {
+  encode(message: DeleteJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.changedJobs !== 0n) {
+      if (BigInt.asIntN(64, message.changedJobs) !== message.changedJobs) {
+        throw new globalThis.Error("value provided for field message.changedJobs of type int64 too large");
+      }
+      writer.uint32(8).int64(message.changedJobs);
+    }
+    if (message.skippedJobs !== 0n) {
+      if (BigInt.asIntN(64, message.skippedJobs) !== message.skippedJobs) {
+        throw new globalThis.Error("value provided for field message.skippedJobs of type int64 too large");
+      }
+      writer.uint32(16).int64(message.skippedJobs);
+    }
+    if (message.hasMore !== false) {
+      writer.uint32(24).bool(message.hasMore);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.changedJobs = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.skippedJobs = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.hasMore = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DeleteJobsResponse>, I>>(base?: I): DeleteJobsResponse {
+    return DeleteJobsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DeleteJobsResponse>, I>>(object: I): DeleteJobsResponse {
+    const message = createBaseDeleteJobsResponse();
+    message.changedJobs = (object.changedJobs !== undefined && object.changedJobs !== null)
+      ? BigInt(object.changedJobs)
+      : 0n;
+    message.skippedJobs = (object.skippedJobs !== undefined && object.skippedJobs !== null)
+      ? BigInt(object.skippedJobs)
+      : 0n;
+    message.hasMore = object.hasMore ?? false;
+    return message;
+  },
+};
+
 function createBaseGetJobLogsRequest(): GetJobLogsRequest {
   return { jobId: "", follow: false, _unknownFields: {} };
 }
@@ -6484,6 +7565,7 @@ function createBaseGetQueueStatsResponse(): GetQueueStatsResponse {
     slotsUsed: 0,
     byType: [],
     running: false,
+    staleSequence: 0n,
     _unknownFields: {},
   };
 }
@@ -6558,6 +7640,12 @@ export const GetQueueStatsResponse: MessageFns<GetQueueStatsResponse> = {
     }
     if (message.running !== false) {
       writer.uint32(112).bool(message.running);
+    }
+    if (message.staleSequence !== 0n) {
+      if (BigInt.asIntN(64, message.staleSequence) !== message.staleSequence) {
+        throw new globalThis.Error("value provided for field message.staleSequence of type int64 too large");
+      }
+      writer.uint32(120).int64(message.staleSequence);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -6695,6 +7783,14 @@ export const GetQueueStatsResponse: MessageFns<GetQueueStatsResponse> = {
             message.running = reader.bool();
             continue;
           }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.staleSequence = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6748,12 +7844,23 @@ export const GetQueueStatsResponse: MessageFns<GetQueueStatsResponse> = {
     message.slotsUsed = object.slotsUsed ?? 0;
     message.byType = object.byType?.map((e) => TypeStats.fromPartial(e)) || [];
     message.running = object.running ?? false;
+    message.staleSequence = (object.staleSequence !== undefined && object.staleSequence !== null)
+      ? BigInt(object.staleSequence)
+      : 0n;
     return message;
   },
 };
 
 function createBaseTypeStats(): TypeStats {
-  return { type: "", pendingJobs: 0n, runningJobs: 0n, oldestPendingAge: undefined, paused: false, _unknownFields: {} };
+  return {
+    type: "",
+    pendingJobs: 0n,
+    runningJobs: 0n,
+    oldestPendingAge: undefined,
+    paused: false,
+    maxRunning: 0,
+    _unknownFields: {},
+  };
 }
 
 export const TypeStats: MessageFns<TypeStats> = {
@@ -6778,6 +7885,9 @@ export const TypeStats: MessageFns<TypeStats> = {
     }
     if (message.paused !== false) {
       writer.uint32(40).bool(message.paused);
+    }
+    if (message.maxRunning !== 0) {
+      writer.uint32(48).int32(message.maxRunning);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -6843,6 +7953,14 @@ export const TypeStats: MessageFns<TypeStats> = {
             message.paused = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxRunning = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6879,6 +7997,7 @@ export const TypeStats: MessageFns<TypeStats> = {
       ? Duration.fromPartial(object.oldestPendingAge)
       : undefined;
     message.paused = object.paused ?? false;
+    message.maxRunning = object.maxRunning ?? 0;
     return message;
   },
 };
@@ -6993,7 +8112,7 @@ export const JobServiceService = {
       Buffer.from(GetQueueStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetQueueStatsResponse => GetQueueStatsResponse.decode(value),
   },
-  /** Part B: UNIMPLEMENTED in this version. The history of all jobs as it happens, without a gap. */
+  /** The history of all jobs as it happens, without a gap. OUT_OF_RANGE: after_cursor is no longer held. */
   watchJobs: {
     path: "/arrwdb.v1.JobService/WatchJobs" as const,
     requestStream: false as const,
@@ -7003,7 +8122,10 @@ export const JobServiceService = {
     responseSerialize: (value: WatchJobsResponse): Buffer => Buffer.from(WatchJobsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchJobsResponse => WatchJobsResponse.decode(value),
   },
-  /** Part B: UNIMPLEMENTED in this version. Runs an ended job once more. */
+  /**
+   * Runs an ended job again, with all its retries and its total_timeout anew; attempts are counted on. Its revisions
+   * go on, so a watch after the last one sees it. FAILED_PRECONDITION: it has not ended.
+   */
   retryJob: {
     path: "/arrwdb.v1.JobService/RetryJob" as const,
     requestStream: false as const,
@@ -7013,7 +8135,10 @@ export const JobServiceService = {
     responseSerialize: (value: RetryJobResponse): Buffer => Buffer.from(RetryJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RetryJobResponse => RetryJobResponse.decode(value),
   },
-  /** Part B: UNIMPLEMENTED in this version. Removes an ended job and what is stored for it. */
+  /**
+   * Removes an ended job with its input, its log and its request_id. FAILED_PRECONDITION: it has not ended, or its
+   * lost worker is still being shut out.
+   */
   deleteJob: {
     path: "/arrwdb.v1.JobService/DeleteJob" as const,
     requestStream: false as const,
@@ -7022,6 +8147,36 @@ export const JobServiceService = {
     requestDeserialize: (value: Buffer): DeleteJobRequest => DeleteJobRequest.decode(value),
     responseSerialize: (value: DeleteJobResponse): Buffer => Buffer.from(DeleteJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteJobResponse => DeleteJobResponse.decode(value),
+  },
+  /** CancelJob for up to limit jobs that the filter matches, oldest first. */
+  cancelJobs: {
+    path: "/arrwdb.v1.JobService/CancelJobs" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CancelJobsRequest): Buffer => Buffer.from(CancelJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelJobsRequest => CancelJobsRequest.decode(value),
+    responseSerialize: (value: CancelJobsResponse): Buffer => Buffer.from(CancelJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelJobsResponse => CancelJobsResponse.decode(value),
+  },
+  /** RetryJob for up to limit ended jobs that the filter matches, oldest first. */
+  retryJobs: {
+    path: "/arrwdb.v1.JobService/RetryJobs" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RetryJobsRequest): Buffer => Buffer.from(RetryJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RetryJobsRequest => RetryJobsRequest.decode(value),
+    responseSerialize: (value: RetryJobsResponse): Buffer => Buffer.from(RetryJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RetryJobsResponse => RetryJobsResponse.decode(value),
+  },
+  /** DeleteJob for up to limit ended jobs that the filter matches, oldest first. */
+  deleteJobs: {
+    path: "/arrwdb.v1.JobService/DeleteJobs" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteJobsRequest): Buffer => Buffer.from(DeleteJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteJobsRequest => DeleteJobsRequest.decode(value),
+    responseSerialize: (value: DeleteJobsResponse): Buffer => Buffer.from(DeleteJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteJobsResponse => DeleteJobsResponse.decode(value),
   },
   /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
   getJobLogs: {
@@ -7091,12 +8246,24 @@ export interface JobServiceServer extends UntypedServiceImplementation {
   watchJob: handleServerStreamingCall<WatchJobRequest, WatchJobResponse>;
   /** Counts of jobs and workers as of now. */
   getQueueStats: handleUnaryCall<GetQueueStatsRequest, GetQueueStatsResponse>;
-  /** Part B: UNIMPLEMENTED in this version. The history of all jobs as it happens, without a gap. */
+  /** The history of all jobs as it happens, without a gap. OUT_OF_RANGE: after_cursor is no longer held. */
   watchJobs: handleServerStreamingCall<WatchJobsRequest, WatchJobsResponse>;
-  /** Part B: UNIMPLEMENTED in this version. Runs an ended job once more. */
+  /**
+   * Runs an ended job again, with all its retries and its total_timeout anew; attempts are counted on. Its revisions
+   * go on, so a watch after the last one sees it. FAILED_PRECONDITION: it has not ended.
+   */
   retryJob: handleUnaryCall<RetryJobRequest, RetryJobResponse>;
-  /** Part B: UNIMPLEMENTED in this version. Removes an ended job and what is stored for it. */
+  /**
+   * Removes an ended job with its input, its log and its request_id. FAILED_PRECONDITION: it has not ended, or its
+   * lost worker is still being shut out.
+   */
   deleteJob: handleUnaryCall<DeleteJobRequest, DeleteJobResponse>;
+  /** CancelJob for up to limit jobs that the filter matches, oldest first. */
+  cancelJobs: handleUnaryCall<CancelJobsRequest, CancelJobsResponse>;
+  /** RetryJob for up to limit ended jobs that the filter matches, oldest first. */
+  retryJobs: handleUnaryCall<RetryJobsRequest, RetryJobsResponse>;
+  /** DeleteJob for up to limit ended jobs that the filter matches, oldest first. */
+  deleteJobs: handleUnaryCall<DeleteJobsRequest, DeleteJobsResponse>;
   /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
   getJobLogs: handleServerStreamingCall<GetJobLogsRequest, GetJobLogsResponse>;
   /** Part C: UNIMPLEMENTED in this version. The outcome of each item of a job. */
@@ -7242,14 +8409,17 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetQueueStatsResponse) => void,
   ): ClientUnaryCall;
-  /** Part B: UNIMPLEMENTED in this version. The history of all jobs as it happens, without a gap. */
+  /** The history of all jobs as it happens, without a gap. OUT_OF_RANGE: after_cursor is no longer held. */
   watchJobs(request: WatchJobsRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchJobsResponse>;
   watchJobs(
     request: WatchJobsRequest,
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchJobsResponse>;
-  /** Part B: UNIMPLEMENTED in this version. Runs an ended job once more. */
+  /**
+   * Runs an ended job again, with all its retries and its total_timeout anew; attempts are counted on. Its revisions
+   * go on, so a watch after the last one sees it. FAILED_PRECONDITION: it has not ended.
+   */
   retryJob(
     request: RetryJobRequest,
     callback: (error: ServiceError | null, response: RetryJobResponse) => void,
@@ -7265,7 +8435,10 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RetryJobResponse) => void,
   ): ClientUnaryCall;
-  /** Part B: UNIMPLEMENTED in this version. Removes an ended job and what is stored for it. */
+  /**
+   * Removes an ended job with its input, its log and its request_id. FAILED_PRECONDITION: it has not ended, or its
+   * lost worker is still being shut out.
+   */
   deleteJob(
     request: DeleteJobRequest,
     callback: (error: ServiceError | null, response: DeleteJobResponse) => void,
@@ -7280,6 +8453,54 @@ export interface JobServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteJobResponse) => void,
+  ): ClientUnaryCall;
+  /** CancelJob for up to limit jobs that the filter matches, oldest first. */
+  cancelJobs(
+    request: CancelJobsRequest,
+    callback: (error: ServiceError | null, response: CancelJobsResponse) => void,
+  ): ClientUnaryCall;
+  cancelJobs(
+    request: CancelJobsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelJobsResponse) => void,
+  ): ClientUnaryCall;
+  cancelJobs(
+    request: CancelJobsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelJobsResponse) => void,
+  ): ClientUnaryCall;
+  /** RetryJob for up to limit ended jobs that the filter matches, oldest first. */
+  retryJobs(
+    request: RetryJobsRequest,
+    callback: (error: ServiceError | null, response: RetryJobsResponse) => void,
+  ): ClientUnaryCall;
+  retryJobs(
+    request: RetryJobsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RetryJobsResponse) => void,
+  ): ClientUnaryCall;
+  retryJobs(
+    request: RetryJobsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RetryJobsResponse) => void,
+  ): ClientUnaryCall;
+  /** DeleteJob for up to limit ended jobs that the filter matches, oldest first. */
+  deleteJobs(
+    request: DeleteJobsRequest,
+    callback: (error: ServiceError | null, response: DeleteJobsResponse) => void,
+  ): ClientUnaryCall;
+  deleteJobs(
+    request: DeleteJobsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteJobsResponse) => void,
+  ): ClientUnaryCall;
+  deleteJobs(
+    request: DeleteJobsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteJobsResponse) => void,
   ): ClientUnaryCall;
   /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
   getJobLogs(request: GetJobLogsRequest, options?: Partial<CallOptions>): ClientReadableStream<GetJobLogsResponse>;

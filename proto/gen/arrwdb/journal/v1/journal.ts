@@ -5,6 +5,7 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Timestamp } from "../../../google/protobuf/timestamp.ts";
 import { Job } from "../../v1/jobs.ts";
+import { Queue } from "../../v1/queues.ts";
 
 export const protobufPackage = "arrwdb.journal.v1";
 
@@ -32,6 +33,11 @@ export interface JournalBatch {
   leaderAddress: string;
   /** Encoded JournalRecords. Kept as bytes so that a reader can look at the job id and skip the rest. */
   records: Buffer[];
+  /**
+   * Pauses and limits as of this batch, those only that are set; every batch carries all of them, so that the newest one is
+   * enough.
+   */
+  queues: Queue[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -48,7 +54,14 @@ export interface JournalRecord {
     | Date
     | undefined;
   /** The job after the transition; unset for a tombstone (the job is deleted). */
-  state: JobState | undefined;
+  state:
+    | JobState
+    | undefined;
+  /**
+   * In a tombstone: the job that is gone, with what filters look at (id, type, status, library_id, labels,
+   * created_at) and the revision.
+   */
+  deletedJob: Job | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -76,6 +89,10 @@ export interface JobState {
   leasesGranted: number;
   /** Reason given with the cancel request. */
   cancelReason: string;
+  /** Attempts that ended with a failure, over all retries by hand: the next one has this number + 1. */
+  attemptsFailed: number;
+  /** When total_timeout is up; unset = never. */
+  deadline: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -87,6 +104,7 @@ function createBaseJournalBatch(): JournalBatch {
     lastLease: 0n,
     leaderAddress: "",
     records: [],
+    queues: [],
     _unknownFields: {},
   };
 }
@@ -119,6 +137,9 @@ export const JournalBatch: MessageFns<JournalBatch> = {
     }
     for (const v of message.records) {
       writer.uint32(50).bytes(v!);
+    }
+    for (const v of message.queues) {
+      Queue.encode(v!, writer.uint32(58).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -192,6 +213,14 @@ export const JournalBatch: MessageFns<JournalBatch> = {
             message.records.push(Buffer.from(reader.bytes()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.queues.push(Queue.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -225,12 +254,21 @@ export const JournalBatch: MessageFns<JournalBatch> = {
     message.lastLease = (object.lastLease !== undefined && object.lastLease !== null) ? BigInt(object.lastLease) : 0n;
     message.leaderAddress = object.leaderAddress ?? "";
     message.records = object.records?.map((e) => e) || [];
+    message.queues = object.queues?.map((e) => Queue.fromPartial(e)) || [];
     return message;
   },
 };
 
 function createBaseJournalRecord(): JournalRecord {
-  return { jobId: "", revision: 0n, event: "", at: undefined, state: undefined, _unknownFields: {} };
+  return {
+    jobId: "",
+    revision: 0n,
+    event: "",
+    at: undefined,
+    state: undefined,
+    deletedJob: undefined,
+    _unknownFields: {},
+  };
 }
 
 export const JournalRecord: MessageFns<JournalRecord> = {
@@ -252,6 +290,9 @@ export const JournalRecord: MessageFns<JournalRecord> = {
     }
     if (message.state !== undefined) {
       JobState.encode(message.state, writer.uint32(42).fork()).join();
+    }
+    if (message.deletedJob !== undefined) {
+      Job.encode(message.deletedJob, writer.uint32(50).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -317,6 +358,14 @@ export const JournalRecord: MessageFns<JournalRecord> = {
             message.state = JobState.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.deletedJob = Job.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -349,6 +398,9 @@ export const JournalRecord: MessageFns<JournalRecord> = {
     message.state = (object.state !== undefined && object.state !== null)
       ? JobState.fromPartial(object.state)
       : undefined;
+    message.deletedJob = (object.deletedJob !== undefined && object.deletedJob !== null)
+      ? Job.fromPartial(object.deletedJob)
+      : undefined;
     return message;
   },
 };
@@ -365,6 +417,8 @@ function createBaseJobState(): JobState {
     consecutiveLosses: 0,
     leasesGranted: 0,
     cancelReason: "",
+    attemptsFailed: 0,
+    deadline: undefined,
     _unknownFields: {},
   };
 }
@@ -406,6 +460,12 @@ export const JobState: MessageFns<JobState> = {
     }
     if (message.cancelReason !== "") {
       writer.uint32(82).string(message.cancelReason);
+    }
+    if (message.attemptsFailed !== 0) {
+      writer.uint32(88).int32(message.attemptsFailed);
+    }
+    if (message.deadline !== undefined) {
+      Timestamp.encode(toTimestamp(message.deadline), writer.uint32(98).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -511,6 +571,22 @@ export const JobState: MessageFns<JobState> = {
             message.cancelReason = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.attemptsFailed = reader.int32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.deadline = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -548,6 +624,8 @@ export const JobState: MessageFns<JobState> = {
     message.consecutiveLosses = object.consecutiveLosses ?? 0;
     message.leasesGranted = object.leasesGranted ?? 0;
     message.cancelReason = object.cancelReason ?? "";
+    message.attemptsFailed = object.attemptsFailed ?? 0;
+    message.deadline = object.deadline ?? undefined;
     return message;
   },
 };

@@ -58,7 +58,15 @@ export interface LeaseGrant {
     | Date
     | undefined;
   /** Progress as of the checkpoint. */
-  progress: JobProgress | undefined;
+  progress:
+    | JobProgress
+    | undefined;
+  /** Time from granted_at to the end of the job's total timeout, unset = no bound. */
+  totalTimeout:
+    | Duration
+    | undefined;
+  /** Leases granted to the job before this one. */
+  leasesBefore: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -102,6 +110,8 @@ export interface HeartbeatReply {
   cancel: bigint[];
   /** Held leases that are not (or no longer) current: stop them if they run, forget them if finished. */
   ended: bigint[];
+  /** An operator wants the worker to take no new leases: from now on it says that it is draining. */
+  drain: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -336,6 +346,8 @@ function createBaseLeaseGrant(): LeaseGrant {
     executionTimeout: undefined,
     grantedAt: undefined,
     progress: undefined,
+    totalTimeout: undefined,
+    leasesBefore: 0,
     _unknownFields: {},
   };
 }
@@ -383,6 +395,12 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
     }
     if (message.progress !== undefined) {
       JobProgress.encode(message.progress, writer.uint32(98).fork()).join();
+    }
+    if (message.totalTimeout !== undefined) {
+      Duration.encode(message.totalTimeout, writer.uint32(106).fork()).join();
+    }
+    if (message.leasesBefore !== 0) {
+      writer.uint32(112).int32(message.leasesBefore);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -504,6 +522,22 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
             message.progress = JobProgress.decode(reader, reader.uint32());
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.totalTimeout = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.leasesBefore = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -545,6 +579,10 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
     message.progress = (object.progress !== undefined && object.progress !== null)
       ? JobProgress.fromPartial(object.progress)
       : undefined;
+    message.totalTimeout = (object.totalTimeout !== undefined && object.totalTimeout !== null)
+      ? Duration.fromPartial(object.totalTimeout)
+      : undefined;
+    message.leasesBefore = object.leasesBefore ?? 0;
     return message;
   },
 };
@@ -813,7 +851,7 @@ export const HeldLease: MessageFns<HeldLease> = {
 };
 
 function createBaseHeartbeatReply(): HeartbeatReply {
-  return { epoch: 0n, cancel: [], ended: [], _unknownFields: {} };
+  return { epoch: 0n, cancel: [], ended: [], drain: false, _unknownFields: {} };
 }
 
 export const HeartbeatReply: MessageFns<HeartbeatReply> = {
@@ -843,6 +881,9 @@ export const HeartbeatReply: MessageFns<HeartbeatReply> = {
         writer.int64(v);
       }
       writer.join();
+    }
+    if (message.drain !== false) {
+      writer.uint32(32).bool(message.drain);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -912,6 +953,14 @@ export const HeartbeatReply: MessageFns<HeartbeatReply> = {
 
             break;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.drain = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -940,6 +989,7 @@ export const HeartbeatReply: MessageFns<HeartbeatReply> = {
     message.epoch = (object.epoch !== undefined && object.epoch !== null) ? BigInt(object.epoch) : 0n;
     message.cancel = object.cancel?.map((e) => BigInt(e)) || [];
     message.ended = object.ended?.map((e) => BigInt(e)) || [];
+    message.drain = object.drain ?? false;
     return message;
   },
 };
