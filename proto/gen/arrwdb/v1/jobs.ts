@@ -844,6 +844,11 @@ export interface GetJobLogsRequest {
   jobId: string;
   /** Go on with new lines until the job ends. */
   follow: boolean;
+  /**
+   * cursor of the last line that the client has: only later ones come. "" = from the oldest. INVALID_ARGUMENT: not
+   * a cursor.
+   */
+  afterCursor: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -855,10 +860,12 @@ export interface GetJobLogsResponse {
     | undefined;
   /** debug, info, warn, error. */
   level: string;
-  /** The attempt that wrote it. */
+  /** The attempt that wrote it, 1-based. */
   attempt: number;
-  /** The text. */
+  /** The message and what was given with it as key=value; at most 4 KiB. */
   line: string;
+  /** Position behind this line; opaque. */
+  cursor: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -6798,7 +6805,7 @@ export const DeleteJobsResponse: MessageFns<DeleteJobsResponse> = {
 };
 
 function createBaseGetJobLogsRequest(): GetJobLogsRequest {
-  return { jobId: "", follow: false, _unknownFields: {} };
+  return { jobId: "", follow: false, afterCursor: "", _unknownFields: {} };
 }
 
 export const GetJobLogsRequest: MessageFns<GetJobLogsRequest> = {
@@ -6808,6 +6815,9 @@ export const GetJobLogsRequest: MessageFns<GetJobLogsRequest> = {
     }
     if (message.follow !== false) {
       writer.uint32(16).bool(message.follow);
+    }
+    if (message.afterCursor !== "") {
+      writer.uint32(26).string(message.afterCursor);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -6849,6 +6859,14 @@ export const GetJobLogsRequest: MessageFns<GetJobLogsRequest> = {
             message.follow = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.afterCursor = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6876,12 +6894,13 @@ export const GetJobLogsRequest: MessageFns<GetJobLogsRequest> = {
     const message = createBaseGetJobLogsRequest();
     message.jobId = object.jobId ?? "";
     message.follow = object.follow ?? false;
+    message.afterCursor = object.afterCursor ?? "";
     return message;
   },
 };
 
 function createBaseGetJobLogsResponse(): GetJobLogsResponse {
-  return { at: undefined, level: "", attempt: 0, line: "", _unknownFields: {} };
+  return { at: undefined, level: "", attempt: 0, line: "", cursor: "", _unknownFields: {} };
 }
 
 export const GetJobLogsResponse: MessageFns<GetJobLogsResponse> = {
@@ -6897,6 +6916,9 @@ export const GetJobLogsResponse: MessageFns<GetJobLogsResponse> = {
     }
     if (message.line !== "") {
       writer.uint32(34).string(message.line);
+    }
+    if (message.cursor !== "") {
+      writer.uint32(42).string(message.cursor);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -6954,6 +6976,14 @@ export const GetJobLogsResponse: MessageFns<GetJobLogsResponse> = {
             message.line = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.cursor = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6983,6 +7013,7 @@ export const GetJobLogsResponse: MessageFns<GetJobLogsResponse> = {
     message.level = object.level ?? "";
     message.attempt = object.attempt ?? 0;
     message.line = object.line ?? "";
+    message.cursor = object.cursor ?? "";
     return message;
   },
 };
@@ -8178,7 +8209,12 @@ export const JobServiceService = {
     responseSerialize: (value: DeleteJobsResponse): Buffer => Buffer.from(DeleteJobsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteJobsResponse => DeleteJobsResponse.decode(value),
   },
-  /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
+  /**
+   * What the job's attempts wrote to their log, oldest first: the newest 1,000 lines or 256 KiB. They are kept as
+   * long as the job, at most for the age at which ended jobs are deleted, less when the storage of all logs is full. With
+   * follow, closes OK when the job has ended and all is sent; a client that is further behind than what is kept goes on
+   * with the oldest line that is. NOT_FOUND also when the job is deleted meanwhile.
+   */
   getJobLogs: {
     path: "/arrwdb.v1.JobService/GetJobLogs" as const,
     requestStream: false as const,
@@ -8264,7 +8300,12 @@ export interface JobServiceServer extends UntypedServiceImplementation {
   retryJobs: handleUnaryCall<RetryJobsRequest, RetryJobsResponse>;
   /** DeleteJob for up to limit ended jobs that the filter matches, oldest first. */
   deleteJobs: handleUnaryCall<DeleteJobsRequest, DeleteJobsResponse>;
-  /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
+  /**
+   * What the job's attempts wrote to their log, oldest first: the newest 1,000 lines or 256 KiB. They are kept as
+   * long as the job, at most for the age at which ended jobs are deleted, less when the storage of all logs is full. With
+   * follow, closes OK when the job has ended and all is sent; a client that is further behind than what is kept goes on
+   * with the oldest line that is. NOT_FOUND also when the job is deleted meanwhile.
+   */
   getJobLogs: handleServerStreamingCall<GetJobLogsRequest, GetJobLogsResponse>;
   /** Part C: UNIMPLEMENTED in this version. The outcome of each item of a job. */
   listJobItems: handleUnaryCall<ListJobItemsRequest, ListJobItemsResponse>;
@@ -8502,7 +8543,12 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteJobsResponse) => void,
   ): ClientUnaryCall;
-  /** Part B: UNIMPLEMENTED in this version. What the job's handler wrote to its log. */
+  /**
+   * What the job's attempts wrote to their log, oldest first: the newest 1,000 lines or 256 KiB. They are kept as
+   * long as the job, at most for the age at which ended jobs are deleted, less when the storage of all logs is full. With
+   * follow, closes OK when the job has ended and all is sent; a client that is further behind than what is kept goes on
+   * with the oldest line that is. NOT_FOUND also when the job is deleted meanwhile.
+   */
   getJobLogs(request: GetJobLogsRequest, options?: Partial<CallOptions>): ClientReadableStream<GetJobLogsResponse>;
   getJobLogs(
     request: GetJobLogsRequest,

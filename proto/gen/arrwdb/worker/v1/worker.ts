@@ -246,6 +246,37 @@ export interface JobProgressEvent {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/**
+ * One message of the LOGS stream: lines of one lease, in order. Repeated until it is stored: a reader skips lines that
+ * it has.
+ */
+export interface JobLogBatch {
+  /** The job. */
+  jobId: string;
+  /** The lease that speaks. */
+  lease: bigint;
+  /** Its attempt. */
+  attempt: number;
+  /** Number of the first line within the lease, from 1; the others follow. */
+  firstLine: number;
+  /** At most 100 lines, about 32 KiB. */
+  lines: JobLogLine[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One line of a job's log. */
+export interface JobLogLine {
+  /** When it was written. */
+  at:
+    | Date
+    | undefined;
+  /** debug, info, warn, error. */
+  level: string;
+  /** At most 4 KiB. */
+  text: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 function createBaseAssignment(): Assignment {
   return { epoch: 0n, leases: [], _unknownFields: {} };
 }
@@ -2077,6 +2108,223 @@ export const JobProgressEvent: MessageFns<JobProgressEvent> = {
     message.progress = (object.progress !== undefined && object.progress !== null)
       ? JobProgress.fromPartial(object.progress)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseJobLogBatch(): JobLogBatch {
+  return { jobId: "", lease: 0n, attempt: 0, firstLine: 0, lines: [], _unknownFields: {} };
+}
+
+export const JobLogBatch: MessageFns<JobLogBatch> = {
+  encode(message: JobLogBatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.lease !== 0n) {
+      if (BigInt.asIntN(64, message.lease) !== message.lease) {
+        throw new globalThis.Error("value provided for field message.lease of type int64 too large");
+      }
+      writer.uint32(16).int64(message.lease);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(24).int32(message.attempt);
+    }
+    if (message.firstLine !== 0) {
+      writer.uint32(32).uint32(message.firstLine);
+    }
+    for (const v of message.lines) {
+      JobLogLine.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobLogBatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobLogBatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.lease = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.attempt = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.firstLine = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.lines.push(JobLogLine.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<JobLogBatch>, I>>(base?: I): JobLogBatch {
+    return JobLogBatch.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobLogBatch>, I>>(object: I): JobLogBatch {
+    const message = createBaseJobLogBatch();
+    message.jobId = object.jobId ?? "";
+    message.lease = (object.lease !== undefined && object.lease !== null) ? BigInt(object.lease) : 0n;
+    message.attempt = object.attempt ?? 0;
+    message.firstLine = object.firstLine ?? 0;
+    message.lines = object.lines?.map((e) => JobLogLine.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseJobLogLine(): JobLogLine {
+  return { at: undefined, level: "", text: "", _unknownFields: {} };
+}
+
+export const JobLogLine: MessageFns<JobLogLine> = {
+  encode(message: JobLogLine, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.at !== undefined) {
+      Timestamp.encode(toTimestamp(message.at), writer.uint32(10).fork()).join();
+    }
+    if (message.level !== "") {
+      writer.uint32(18).string(message.level);
+    }
+    if (message.text !== "") {
+      writer.uint32(26).string(message.text);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobLogLine {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobLogLine();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.at = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.level = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<JobLogLine>, I>>(base?: I): JobLogLine {
+    return JobLogLine.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobLogLine>, I>>(object: I): JobLogLine {
+    const message = createBaseJobLogLine();
+    message.at = object.at ?? undefined;
+    message.level = object.level ?? "";
+    message.text = object.text ?? "";
     return message;
   },
 };
