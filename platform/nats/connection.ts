@@ -152,7 +152,7 @@ export class Nats implements Part {
     return this.#publisher.append(subject, data, options);
   }
 
-  /** Makes the stream: file storage, kept by limits, full means refused (nothing is dropped silently). */
+  /** Makes the stream where it is missing: file storage, kept by limits. */
   async ensureStream(spec: StreamSpec): Promise<void> {
     await this.#retryWhileStarting(() => putStream(this.#manager(), spec));
   }

@@ -7,6 +7,8 @@ export const Stream = {
   outcomes: "OUTCOMES",
   /** Payloads and results in parts. Written by gateways and workers, removed by the leading scheduler. */
   objects: "OBJECTS",
+  /** Lines that handlers log, by job. Written by workers, read by gateways, purged by the leading scheduler. */
+  logs: "LOGS",
 } as const;
 
 export const Bucket = {
@@ -31,4 +33,6 @@ export const Subject = {
   objectAll: (objectId: string): string => `arrw.object.${objectId}.>`,
   objects: "arrw.object.>",
   objectManifests: "arrw.object.*.manifest",
+  jobLog: (jobId: string): string => `arrw.log.${jobId}`,
+  jobLogs: "arrw.log.>",
 } as const;

@@ -2,6 +2,7 @@ import {
   DiscardPolicy,
   type JetStreamManager,
   NatsError,
+  nanos,
   RetentionPolicy,
   StorageType,
   type StreamConfig,
@@ -13,22 +14,33 @@ export interface StreamSpec {
   readonly subjects: readonly string[];
   readonly maxBytes: number;
   readonly replicas: number;
+  /** What a full stream does: refuse, or drop its oldest messages. Default "new": nothing is dropped silently. */
+  readonly discard?: "new" | "old";
+  /** Default: for ever. */
+  readonly maxAgeMs?: number;
+  /** The oldest of a subject give way. Default: any number. */
+  readonly maxMessagesPerSubject?: number;
 }
 
 /**
- * Makes the stream where it is missing: file storage, kept by limits, full means refused (nothing is dropped silently).
+ * Makes the stream where it is missing: file storage, kept by limits.
  * @throws ArrwError RESOURCE_EXHAUSTED when nats-server may not store that much
  */
 export async function putStream(manager: JetStreamManager, spec: StreamSpec): Promise<void> {
+  const limits = {
+    max_bytes: spec.maxBytes,
+    max_age: nanos(spec.maxAgeMs ?? 0),
+    max_msgs_per_subject: spec.maxMessagesPerSubject ?? -1,
+    num_replicas: spec.replicas,
+  } satisfies Partial<StreamConfig>;
   const config = {
     name: spec.name,
     subjects: [...spec.subjects],
     retention: RetentionPolicy.Limits,
-    discard: DiscardPolicy.New,
+    discard: spec.discard === "old" ? DiscardPolicy.Old : DiscardPolicy.New,
     storage: StorageType.File,
-    max_bytes: spec.maxBytes,
-    num_replicas: spec.replicas,
     allow_direct: true,
+    ...limits,
   } satisfies Partial<StreamConfig>;
   try {
     await manager.streams.add(config);
@@ -37,15 +49,12 @@ export async function putStream(manager: JetStreamManager, spec: StreamSpec): Pr
       throw new ArrwError(
         "RESOURCE_EXHAUSTED",
         `nats-server has no room for stream ${spec.name} of ${spec.maxBytes} bytes: raise its max_file_store, ` +
-          "or lower ARRW_JOURNAL_MAX_BYTES and ARRW_OBJECTS_MAX_BYTES",
+          "or lower ARRW_JOURNAL_MAX_BYTES, ARRW_OBJECTS_MAX_BYTES and ARRW_LOGS_MAX_BYTES",
         { cause: error },
       );
     }
     // 10058: it exists with another configuration; our limits win, its data stays.
     if (!(error instanceof NatsError) || error.api_error?.err_code !== 10_058) throw error;
-    await manager.streams.update(spec.name, {
-      max_bytes: spec.maxBytes,
-      num_replicas: spec.replicas,
-    });
+    await manager.streams.update(spec.name, limits);
   }
 }

@@ -5,14 +5,22 @@ export interface StreamBounds {
   /** Our own bound of the journal; the stream's is twice as high, so that ours is met first. */
   readonly journalMaxBytes: number;
   readonly objectsMaxBytes: number;
+  /** Default 256 MiB. */
+  readonly logsMaxBytes?: number;
+  /** Default and least: a day. Logs of deleted jobs are purged; this is for what a purge misses. */
+  readonly logsMaxAgeMs?: number;
   readonly replicas: number;
 }
 
 const OUTCOMES_MAX_BYTES = 1024 ** 3;
+const LOGS_MAX_BYTES = 256 * 1024 ** 2;
+const DAY_MS = 86_400_000;
+/** A message has at least one line, and readers want no more than the newest 1,000. */
+const MAX_MESSAGES_PER_LOG = 1_000;
 
 /** Makes the system's streams where they are missing; every process may call it. */
 export async function ensureStreams(nats: Nats, bounds: StreamBounds): Promise<void> {
-  const { journalMaxBytes, objectsMaxBytes, replicas } = bounds;
+  const { journalMaxBytes, objectsMaxBytes, logsMaxBytes = LOGS_MAX_BYTES, replicas } = bounds;
   await nats.ensureStream({
     name: Stream.journal,
     subjects: [Subject.journal],
@@ -29,6 +37,15 @@ export async function ensureStreams(nats: Nats, bounds: StreamBounds): Promise<v
     name: Stream.objects,
     subjects: [Subject.objects],
     maxBytes: objectsMaxBytes,
+    replicas,
+  });
+  await nats.ensureStream({
+    name: Stream.logs,
+    subjects: [Subject.jobLogs],
+    maxBytes: logsMaxBytes,
+    maxAgeMs: Math.max(DAY_MS, bounds.logsMaxAgeMs ?? 0),
+    maxMessagesPerSubject: MAX_MESSAGES_PER_LOG,
+    discard: "old",
     replicas,
   });
 }

@@ -17,6 +17,8 @@ export function loadGatewayConfig(env: NodeJS.ProcessEnv) {
       "ARRW_REQUEST_TIMEOUT_MS",
       "ARRW_JOURNAL_MAX_BYTES",
       "ARRW_OBJECTS_MAX_BYTES",
+      "ARRW_LOGS_MAX_BYTES",
+      "ARRW_RETENTION_MAX_AGE_MS",
     ],
     env,
   );
