@@ -36,6 +36,7 @@ const port = (fallback: number, meaning: string): Setting<number> =>
 const address = z.string().regex(/^[^\s:]+:\d{1,5}$/, "expected host:port");
 const natsUrls = z.string().regex(/^(nats|tls):\/\/[^\s]+$/, "expected nats://host:port[,nats://...]");
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+const JOB_LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
 export const SETTINGS = {
   ARRW_NATS_URL: text(
@@ -63,6 +64,11 @@ export const SETTINGS = {
   ARRW_DRAIN_TIMEOUT_MS: integer(10_000, 0, 3_600_000, "time a stopping worker gives its handlers"),
   ARRW_CANCEL_GRACE_MS: integer(30_000, 0, 3_600_000, "time a cancelled handler has before it is abandoned"),
   ARRW_IMPORT_BATCH_CHUNKS: integer(256, 1, 4_096, "chunks an import embeds and upserts at a time"),
+  ARRW_JOB_LOG_LEVEL: text(
+    "info",
+    `lines kept in jobs' logs, from this level on: one of ${JOB_LOG_LEVELS.join(", ")}`,
+    z.enum(JOB_LOG_LEVELS),
+  ),
 
   ARRW_LEASE_TIMEOUT_MS: integer(6_000, 1_000, 600_000, "silence after which a worker counts as lost"),
   ARRW_JOURNAL_MAX_BYTES: integer(
@@ -76,6 +82,12 @@ export const SETTINGS = {
     16_777_216,
     1_099_511_627_776,
     "bound of payloads and results",
+  ),
+  ARRW_LOGS_MAX_BYTES: integer(
+    268_435_456,
+    1_048_576,
+    1_099_511_627_776,
+    "bound of all jobs' logs; the oldest lines give way",
   ),
   ARRW_NATS_REPLICAS: integer(1, 1, 5, "replicas of every stream"),
   ARRW_RETENTION_MAX_AGE_MS: integer(

@@ -16,6 +16,7 @@ export function loadSchedulerConfig(env: NodeJS.ProcessEnv) {
       "ARRW_LEASE_TIMEOUT_MS",
       "ARRW_JOURNAL_MAX_BYTES",
       "ARRW_OBJECTS_MAX_BYTES",
+      "ARRW_LOGS_MAX_BYTES",
       "ARRW_RETENTION_MAX_AGE_MS",
       "ARRW_RETENTION_MAX_JOBS",
       "ARRW_MAX_ACTIVE_JOBS",

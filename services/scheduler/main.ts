@@ -63,6 +63,8 @@ const streams = part(
     ensureStreams(nats, {
       journalMaxBytes: config.ARRW_JOURNAL_MAX_BYTES,
       objectsMaxBytes: config.ARRW_OBJECTS_MAX_BYTES,
+      logsMaxBytes: config.ARRW_LOGS_MAX_BYTES,
+      logsMaxAgeMs: config.ARRW_RETENTION_MAX_AGE_MS,
       replicas: config.ARRW_NATS_REPLICAS,
     }),
   async () => undefined,
