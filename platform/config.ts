@@ -33,7 +33,12 @@ const text = (
 
 const port = (fallback: number, meaning: string): Setting<number> =>
   integer(fallback, 0, 65_535, `${meaning}; 0 = a free port`);
-const address = z.string().regex(/^[^\s:]+:\d{1,5}$/, "expected host:port");
+const address = z.string().regex(/^[^\s:,]+:\d{1,5}$/, "expected host:port");
+const MAX_ADDRESSES = 16;
+const addresses = z
+  .string()
+  .regex(/^[^\s:,]+:\d{1,5}(,[^\s:,]+:\d{1,5})*$/, "expected host:port[,host:port...]")
+  .refine((text) => text.split(",").length <= MAX_ADDRESSES, `at most ${MAX_ADDRESSES} addresses`);
 const natsUrls = z.string().regex(/^(nats|tls):\/\/[^\s]+$/, "expected nats://host:port[,nats://...]");
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 const JOB_LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -56,7 +61,16 @@ export const SETTINGS = {
   ARRW_WORKER_HTTP_PORT: port(9_103, "worker's /metrics, /healthz, /readyz"),
   ARRW_INDEX_GRPC_PORT: port(50_054, "index service's gRPC"),
   ARRW_INDEX_HTTP_PORT: port(9_104, "index service's /metrics, /healthz, /readyz"),
-  ARRW_SCHEDULER_ADDRESS: text("127.0.0.1:50052", "where the gateway finds the scheduler", address),
+  ARRW_SCHEDULER_ADDRESS: text(
+    "127.0.0.1:50052",
+    "where the gateway finds the schedulers, comma-separated; it follows the one that leads",
+    addresses,
+  ),
+  ARRW_SCHEDULER_ADVERTISE_ADDRESS: text(
+    "",
+    "where gateways reach this scheduler, its own alone; empty = ARRW_HOST (this machine's name for 0.0.0.0) and its port",
+    z.union([z.literal(""), address]),
+  ),
   ARRW_INDEX_ADDRESS: text("127.0.0.1:50054", "where gateway, worker and scheduler find the index", address),
 
   ARRW_REQUEST_TIMEOUT_MS: integer(30_000, 100, 600_000, "deadline of calls whose client set none"),

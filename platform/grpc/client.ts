@@ -29,8 +29,12 @@ type ClientConstructor<C> = new (
   options?: Partial<ClientOptions>,
 ) => C;
 
-/** A channel that reconnects quickly and takes messages up to 64 MB. */
-export function connect<C>(Stub: ClientConstructor<C>, address: string): C {
+/** A channel that reconnects quickly and takes messages up to 64 MB. `options` come on top. */
+export function connect<C>(
+  Stub: ClientConstructor<C>,
+  address: string,
+  options: Partial<ClientOptions> = {},
+): C {
   return new Stub(address, credentials.createInsecure(), {
     "grpc.max_receive_message_length": 64 * 1024 * 1024,
     "grpc.max_send_message_length": 64 * 1024 * 1024,
@@ -41,6 +45,7 @@ export function connect<C>(Stub: ClientConstructor<C>, address: string): C {
     "grpc.keepalive_timeout_ms": 5_000,
     // Each client has connections of its own: a dead one is not shared with others.
     "grpc.use_local_subchannel_pool": 1,
+    ...options,
   });
 }
 

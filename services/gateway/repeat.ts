@@ -25,7 +25,7 @@ export async function repeatWhileUnavailable<T>(
 }
 
 /** A service that dies or is forced to stop in the midst of a call can also show as a stream that was reset. */
-function isAway(error: unknown): boolean {
+export function isAway(error: unknown): boolean {
   if (!(error instanceof ArrwError)) return false;
   if (error.code === "UNAVAILABLE" || error.code === "CANCELLED") return true;
   return error.code === "INTERNAL" && /RST_STREAM/.test(error.message);

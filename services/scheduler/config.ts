@@ -1,4 +1,7 @@
+import { hostname } from "node:os";
 import { loadConfig } from "../../platform/config.ts";
+
+export type SchedulerConfig = ReturnType<typeof loadSchedulerConfig>;
 
 /** What the scheduler takes from the environment. */
 export function loadSchedulerConfig(env: NodeJS.ProcessEnv) {
@@ -11,6 +14,7 @@ export function loadSchedulerConfig(env: NodeJS.ProcessEnv) {
       "ARRW_DATA_DIR",
       "ARRW_SCHEDULER_GRPC_PORT",
       "ARRW_SCHEDULER_HTTP_PORT",
+      "ARRW_SCHEDULER_ADVERTISE_ADDRESS",
       "ARRW_INDEX_ADDRESS",
       "ARRW_REQUEST_TIMEOUT_MS",
       "ARRW_LEASE_TIMEOUT_MS",
@@ -23,4 +27,19 @@ export function loadSchedulerConfig(env: NodeJS.ProcessEnv) {
     ],
     env,
   );
+}
+
+/** Every address of the machine: nobody else can connect to these. */
+const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
+
+/** host:port under which gateways reach this process: what a standby names as the leader's. */
+export function advertisedAddress(
+  config: Pick<
+    SchedulerConfig,
+    "ARRW_SCHEDULER_ADVERTISE_ADDRESS" | "ARRW_HOST" | "ARRW_SCHEDULER_GRPC_PORT"
+  >,
+): string {
+  if (config.ARRW_SCHEDULER_ADVERTISE_ADDRESS !== "") return config.ARRW_SCHEDULER_ADVERTISE_ADDRESS;
+  const host = ANY_ADDRESS.has(config.ARRW_HOST) ? hostname() : config.ARRW_HOST;
+  return `${host}:${config.ARRW_SCHEDULER_GRPC_PORT}`;
 }

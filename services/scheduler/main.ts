@@ -8,7 +8,7 @@ import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
 import { begin } from "../../platform/startup.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
-import { loadSchedulerConfig } from "./config.ts";
+import { advertisedAddress, loadSchedulerConfig } from "./config.ts";
 import { Leader } from "./leader.ts";
 import { SchedulerMetrics } from "./metrics.ts";
 import { schedulerService } from "./rpc.ts";
@@ -29,7 +29,7 @@ const leader: Leader = new Leader({
   metrics,
   replicas: config.ARRW_NATS_REPLICAS,
   storePath: join(config.ARRW_DATA_DIR, "scheduler", `store-${config.ARRW_SCHEDULER_GRPC_PORT}`),
-  address: `${config.ARRW_HOST}:${config.ARRW_SCHEDULER_GRPC_PORT}`,
+  address: advertisedAddress(config),
   leaseTimeoutMs: config.ARRW_LEASE_TIMEOUT_MS,
   maxActiveJobs: config.ARRW_MAX_ACTIVE_JOBS,
   limits: {

@@ -1,4 +1,4 @@
-import { type ArrwError, notFound } from "../../platform/errors.ts";
+import { type ArrwError, notFound, unavailable } from "../../platform/errors.ts";
 import { GrpcServer, type ImplementedService, implement } from "../../platform/grpc/server.ts";
 import { silentLog } from "../../platform/log.ts";
 import { createRegistry } from "../../platform/metrics.ts";
@@ -27,6 +27,12 @@ export class FakeScheduler {
   beforeSubmit: ((submissions: readonly Submission[]) => Promise<void>) | undefined;
   /** Thrown by the next calls, one each. */
   readonly failures: ArrwError[] = [];
+  /** Set: it refuses writes, and reads too where `leader` names one; "" = it knows of none. */
+  follows: { readonly leader: string } | undefined;
+  /** Times it was asked whether it leads. */
+  asked = 0;
+  /** Set: it answers nothing, as a frozen process does, until this resolves. */
+  frozen: Promise<void> | undefined;
   /** Runs before a read is answered. */
   onRead: (() => Promise<void> | void) | undefined;
   readonly #nats: Nats | undefined;
@@ -113,22 +119,33 @@ export class FakeScheduler {
   #service(): ImplementedService {
     return implement(SchedulerServiceService, {
       submitJobs: async ({ submissions }) => {
+        if (submissions.length === 0) this.asked += 1;
+        await this.#answers();
+        // Asks whether it leads, no more.
+        if (submissions.length === 0) return { results: [] };
         this.#fail();
         await this.beforeSubmit?.(submissions);
         return { results: submissions.map((submission) => this.#submit(submission)) };
       },
       getJob: async ({ jobId }: GetJobRequest) => {
+        await this.#answers(true);
         this.#fail();
         this.reads += 1;
         const job = this.jobs.get(jobId);
         await this.onRead?.();
         if (!job) throw notFound("job", jobId);
-        return { job };
+        return { job, staleSequence: 0n };
       },
       listJobs: async (request) => {
         this.#fail();
         this.lists.push(request);
-        return { jobs: [...this.jobs.values()], nextPageToken: "", totalSize: undefined, cursor: "" };
+        return {
+          jobs: [...this.jobs.values()],
+          nextPageToken: "",
+          totalSize: undefined,
+          cursor: "",
+          staleSequence: 0n,
+        };
       },
       cancelJob: async ({ jobId }) => {
         this.#fail();
@@ -140,6 +157,15 @@ export class FakeScheduler {
         return { stats: undefined };
       },
     });
+  }
+
+  async #answers(reads = false): Promise<void> {
+    await this.frozen;
+    if (!this.follows) return;
+    const { leader } = this.follows;
+    if (reads && leader === "") return;
+    const metadata: Record<string, string> = leader === "" ? {} : { leader };
+    throw unavailable("this scheduler does not lead", { reason: "NOT_LEADING", metadata });
   }
 
   #fail(): void {

@@ -28,8 +28,14 @@ export interface TestGateway {
 
 const STREAM_BYTES = 64 * 1024 * 1024;
 
-/** A gateway in this process with a real nats-server, a fake scheduler and a fake index; all stopped after the test. */
-export async function startTestGateway(test: Cleanup): Promise<TestGateway> {
+/**
+ * A gateway in this process with a real nats-server, a fake scheduler and a fake index; all stopped after the test.
+ * `schedulers` are further addresses that it knows.
+ */
+export async function startTestGateway(
+  test: Cleanup,
+  schedulers: readonly string[] = [],
+): Promise<TestGateway> {
   const t = reversed(test);
   const natsServer = await startTestNats(t);
   const nats = new Nats({ url: natsServer.url, name: "test", log: silentLog() });
@@ -42,7 +48,7 @@ export async function startTestGateway(test: Cleanup): Promise<TestGateway> {
     ARRW_NATS_URL: natsServer.url,
     ARRW_GATEWAY_GRPC_PORT: "0",
     ARRW_GATEWAY_HTTP_PORT: "0",
-    ARRW_SCHEDULER_ADDRESS: scheduler.address,
+    ARRW_SCHEDULER_ADDRESS: [scheduler.address, ...schedulers].join(","),
     ARRW_INDEX_ADDRESS: index.address,
     ARRW_JOURNAL_MAX_BYTES: String(STREAM_BYTES),
     ARRW_OBJECTS_MAX_BYTES: String(STREAM_BYTES),

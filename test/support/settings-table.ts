@@ -34,7 +34,8 @@ function settingsTable(): string {
     const readers = Object.keys(SERVICES).filter((service) => name in (SERVICES[service] ?? {}));
     const { fallback, meaning } = SETTINGS[name];
     const who = readers.length === 4 ? "all" : readers.join(", ") || "`arrw up`";
-    return `| \`${name}\` | \`${fallback}\` | ${meaning} | ${who} |`;
+    const shown = fallback === "" ? "" : `\`${fallback}\``;
+    return `| \`${name}\` | ${shown} | ${meaning} | ${who} |`;
   });
   return ["| name | default | meaning (bounds) | read by |", "|---|---|---|---|", ...rows].join("\n");
 }
