@@ -44,12 +44,33 @@ export async function startTestGateway(
   await ensureStreams(nats, { journalMaxBytes: STREAM_BYTES, objectsMaxBytes: STREAM_BYTES, replicas: 1 });
   const scheduler = await new FakeScheduler(nats).start(t);
   const index = await new FakeIndex().start(t);
+  const gateway = await startGateway(t, {
+    natsUrl: natsServer.url,
+    schedulers: [scheduler.address, ...schedulers],
+    index: index.address,
+  });
+  return { ...gateway, scheduler, index, natsServer, nats };
+}
+
+export interface GatewayOptions {
+  readonly natsUrl: string;
+  readonly schedulers: readonly string[];
+  /** Default: one that is not there. */
+  readonly index?: string;
+  /** Default: a free one. */
+  readonly port?: number;
+}
+
+export type StartedGateway = Pick<TestGateway, "address" | "probes" | "jobs" | "libraries" | "stop">;
+
+/** A gateway in this process, stopped after the test. */
+export async function startGateway(t: Cleanup, options: GatewayOptions): Promise<StartedGateway> {
   const config = loadGatewayConfig({
-    ARRW_NATS_URL: natsServer.url,
-    ARRW_GATEWAY_GRPC_PORT: "0",
+    ARRW_NATS_URL: options.natsUrl,
+    ARRW_GATEWAY_GRPC_PORT: String(options.port ?? 0),
     ARRW_GATEWAY_HTTP_PORT: "0",
-    ARRW_SCHEDULER_ADDRESS: [scheduler.address, ...schedulers].join(","),
-    ARRW_INDEX_ADDRESS: index.address,
+    ARRW_SCHEDULER_ADDRESS: options.schedulers.join(","),
+    ARRW_INDEX_ADDRESS: options.index ?? "127.0.0.1:1",
     ARRW_JOURNAL_MAX_BYTES: String(STREAM_BYTES),
     ARRW_OBJECTS_MAX_BYTES: String(STREAM_BYTES),
   });
@@ -70,7 +91,7 @@ export async function startTestGateway(
     for (const client of [jobs, libraries] as Client[]) client.close();
   });
   const probes = `http://127.0.0.1:${gateway.probes.port}`;
-  return { address, probes, jobs, libraries, scheduler, index, natsServer, nats, stop };
+  return { address, probes, jobs, libraries, stop };
 }
 
 /** Things are stopped in reverse order, whatever the test runner's own order. */
