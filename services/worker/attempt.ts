@@ -1,7 +1,7 @@
 import { ArrwError, invalidArgument } from "../../platform/errors.ts";
-import type { Logger } from "../../platform/log.ts";
 import type { JobProgress, JobResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { type LeaseGrant, Outcome } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import { AttemptLog, type AttemptLogOptions } from "./attempt-log.ts";
 import type { AttemptMetrics } from "./attempt-metrics.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { isFenced, timedOut, toFailure } from "./failure.ts";
@@ -21,13 +21,12 @@ import type { Progress } from "./progress.ts";
 import { Stopped, type StopReason } from "./stopped.ts";
 
 /** What attempts share. */
-export interface AttemptServices {
+export interface AttemptServices extends AttemptLogOptions {
   readonly outcomes: Pick<Outcomes, "add">;
   readonly progress: Pick<Progress, "report" | "forget">;
   readonly fences: Pick<Fences, "begin" | "end">;
   readonly deadlines: Pick<Deadlines, "set" | "delete">;
   readonly metrics: AttemptMetrics;
-  readonly log: Logger;
   /** Time a handler has to stop before the attempt is given up. */
   readonly graceMs: Readonly<Record<Exclude<StopReason, "disowned">, number>>;
   /** The handler has ended or was given up. */
@@ -56,7 +55,7 @@ export class Attempt implements JobContext {
   #state: "running" | "ending" | "ended" = "running";
   #stopped: Stopped | undefined;
   #abort: AbortController | undefined;
-  #log: Logger | undefined;
+  #log: AttemptLog | undefined;
   #progress: JobProgress | undefined;
   #checkpoints = 0;
 
@@ -75,10 +74,8 @@ export class Attempt implements JobContext {
     return this.#abort.signal;
   }
 
-  get log(): Logger {
-    const { jobId, lease, libraryId, type } = this.#grant;
-    const library = libraryId === "" ? {} : { library_id: libraryId };
-    this.#log ??= this.#services.log.child({ job_id: jobId, lease: Number(lease), type, ...library });
+  get log(): AttemptLog {
+    this.#log ??= new AttemptLog(this.#grant, this.#services);
     return this.#log;
   }
 
@@ -131,6 +128,7 @@ export class Attempt implements JobContext {
     this.#checkpoints += 1;
     const value = { number: this.#checkpoints, data: Buffer.from(data), progress: this.#progress };
     const bytes = this.#encode({ $case: "checkpoint", value });
+    this.#log?.flush();
     const { signal } = this;
     await new Promise<void>((resolve, reject) => {
       const onAbort = (): void => reject(signal.reason);
@@ -196,10 +194,11 @@ export class Attempt implements JobContext {
   /** The handler stopped on request: what the outcome is depends on the request, not on what it threw. */
   #stoppedEnding(stopped: Stopped, error: unknown): Ending {
     if (!(error instanceof Stopped || error instanceof Cancelled)) {
-      this.log.debug({ err: error }, "the handler failed while it stopped");
+      this.log.process.debug({ err: error }, "the handler failed while it stopped");
     }
     switch (stopped.why) {
       case "timeout":
+        this.log.note("error", `attempt failed: DEADLINE_EXCEEDED: ${stopped.message}`);
         return { $case: "failed", value: timedOut(stopped.message) };
       case "cancel": {
         const partial = error instanceof Cancelled ? error.partialResult : undefined;
@@ -207,6 +206,7 @@ export class Attempt implements JobContext {
         return { $case: "cancelled", value: { partialResult, progress: this.#progress } };
       }
       default:
+        this.log.note("info", `attempt given back: ${stopped.message}`);
         // Given back, so that neither a restart nor an outage counts against the job.
         return { $case: "released", value: { delay: undefined } };
     }
@@ -215,7 +215,9 @@ export class Attempt implements JobContext {
   #failedEnding(error: unknown): Ending {
     const failed = toFailure(error);
     const internal = !(error instanceof ArrwError) || error.code === "INTERNAL";
-    this.log[internal ? "error" : "info"]({ err: error, attempt: this.#grant.attempt }, "attempt failed");
+    const { process } = this.log;
+    process[internal ? "error" : "info"]({ err: error, attempt: this.#grant.attempt }, "attempt failed");
+    this.log.note("error", `attempt failed: ${failed.error?.code}: ${failed.error?.message}`);
     return { $case: "failed", value: failed };
   }
 
@@ -227,7 +229,9 @@ export class Attempt implements JobContext {
   /** The handler has had its time: whatever it does from now on is ignored. */
   #abandon(): void {
     if (this.#state !== "running" || !this.#stopped) return;
-    this.log.warn({ reason: this.#stopped.why }, "the handler does not stop; its attempt is given up");
+    const text = "the handler does not stop; its attempt is given up";
+    this.log.process.warn({ reason: this.#stopped.why }, text);
+    this.log.note("warn", text);
     this.#end(this.#stoppedEnding(this.#stopped, this.#stopped));
   }
 
@@ -264,6 +268,8 @@ export class Attempt implements JobContext {
     const { deadlines, progress, metrics } = this.#services;
     if (this.#grant.executionTimeout) deadlines.delete(this.#onTimeout);
     if (this.#stopped) deadlines.delete(this.#onAbandon);
+    // Before the outcome: whoever sees that the job has ended finds its log whole.
+    this.#log?.end();
     progress.forget(this.#grant.lease);
     metrics.ended(this.#grant.type, outcome, performance.now() - this.#startedAtMs);
   }

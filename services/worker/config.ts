@@ -10,6 +10,7 @@ const NAMES = [
   "ARRW_DRAIN_TIMEOUT_MS",
   "ARRW_CANCEL_GRACE_MS",
   "ARRW_IMPORT_BATCH_CHUNKS",
+  "ARRW_JOB_LOG_LEVEL",
 ] as const;
 
 export type WorkerConfig = Settings<(typeof NAMES)[number]>;

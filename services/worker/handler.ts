@@ -1,6 +1,6 @@
-import type { Logger } from "../../platform/log.ts";
 import type { JobProgress, JobResult, JobSpec } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Library } from "../../proto/gen/arrwdb/v1/libraries.ts";
+import type { LogFields } from "./domain/log-line.ts";
 
 /** What a job type needs to be run: a handler, added to the registry in main.ts. */
 
@@ -59,12 +59,30 @@ export interface ProgressUpdate {
   readonly message?: string;
 }
 
+/** Takes a message, with values that belong to it before it: `info({ batch: 3 }, "embedded")`. */
+export interface LogMethod {
+  (message: string): void;
+  (fields: LogFields, message: string): void;
+}
+
+/**
+ * The job's log, which its users read with GetJobLogs; lines go to the process's log too. It never waits and never throws.
+ * Bounds: 4 KiB a line; 1,000 lines or 256 KiB at once, then 100 lines or 16 KiB a second, a tenth of which is kept for
+ * warnings and errors. Readers get the newest 1,000 lines or 256 KiB of a job. Lines below ARRW_JOB_LOG_LEVEL (info)
+ * aren't kept.
+ */
+export interface JobLog {
+  readonly debug: LogMethod;
+  readonly info: LogMethod;
+  readonly warn: LogMethod;
+  readonly error: LogMethod;
+}
+
 /** What a handler may do while it runs. */
 export interface JobContext {
   /** Aborted with a `Stopped` when the attempt has to end: cancel, timeout, drain, or the lease is lost. */
   readonly signal: AbortSignal;
-  /** Bound to the job and the lease. */
-  readonly log: Logger;
+  readonly log: JobLog;
   /** Reports progress; cheap, call it as often as you like: watchers see at most 10 reports a second. */
   progress(update: ProgressUpdate): void;
   /**

@@ -7,6 +7,7 @@ import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { begin } from "../../platform/startup.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import { loadWorkerConfig } from "./config.ts";
+import { logLevelOf } from "./domain/log-line.ts";
 import { BatchImport } from "./handlers/batch-import.ts";
 import { echo } from "./handlers/echo.ts";
 import { HandlerRegistry } from "./registry.ts";
@@ -28,6 +29,7 @@ const handlers = new HandlerRegistry().add(echo).add(
 const worker = new Worker({
   natsUrl: config.ARRW_NATS_URL,
   logLevel: config.ARRW_LOG_LEVEL,
+  jobLogLevel: logLevelOf(config.ARRW_JOB_LOG_LEVEL),
   slots: config.ARRW_WORKER_SLOTS,
   drainTimeoutMs: config.ARRW_DRAIN_TIMEOUT_MS,
   cancelGraceMs: config.ARRW_CANCEL_GRACE_MS,

@@ -17,8 +17,10 @@ import {
 import { Attempt, type AttemptServices } from "./attempt.ts";
 import { AttemptMetrics } from "./attempt-metrics.ts";
 import { Deadlines } from "./deadlines.ts";
+import type { LogLevel } from "./domain/log-line.ts";
 import { Fences } from "./fences.ts";
 import { Heartbeat } from "./heartbeat.ts";
+import { JobLogs } from "./job-logs.ts";
 import { Leases } from "./leases.ts";
 import { Outcomes } from "./outcomes.ts";
 import { Progress } from "./progress.ts";
@@ -27,6 +29,8 @@ import type { HandlerRegistry } from "./registry.ts";
 export interface WorkerOptions {
   readonly natsUrl: string;
   readonly logLevel: string;
+  /** Lines that handlers log below it are not kept. Default info. */
+  readonly jobLogLevel?: LogLevel;
   readonly slots: number;
   readonly drainTimeoutMs: number;
   readonly cancelGraceMs: number;
@@ -42,6 +46,7 @@ export interface WorkerOptions {
 /** Time a handler has to stop once the drain time is over. */
 const DRAIN_GRACE_MS = 1_000;
 const FLUSH_TIMEOUT_MS = 5_000;
+const LOGS_FLUSH_TIMEOUT_MS = 500;
 /** So many ended leases are announced at once: their confirmation keeps heartbeats small. */
 const ANNOUNCE_FINISHED = 2_000;
 const REPLY_MAX_AGE_MS = 10_000;
@@ -60,6 +65,7 @@ export class Worker implements Part {
   readonly #deadlines = new Deadlines();
   readonly #outcomes: Outcomes;
   readonly #progress: Progress;
+  readonly #logs: JobLogs;
   readonly #heartbeat: Heartbeat;
   readonly #services: AttemptServices;
   readonly #startedAt = new Date();
@@ -74,6 +80,7 @@ export class Worker implements Part {
     this.#log = options.log.child({ worker_id: workerId });
     this.#outcomes = new Outcomes({ nats, workerId, log: this.#log, registry });
     this.#progress = new Progress(nats, workerId);
+    this.#logs = new JobLogs({ nats, log: this.#log, registry });
     this.#heartbeat = new Heartbeat({
       natsUrl,
       logLevel,
@@ -100,6 +107,7 @@ export class Worker implements Part {
   async start(): Promise<void> {
     const { nats } = this.#options;
     await this.#outcomes.start();
+    await this.#logs.start();
     this.#subscriptions = [
       nats.subscribe(Subject.assignments(this.workerId), ({ data }) => this.#onAssignment(data)),
       nats.subscribe(Subject.cancellations(this.workerId), ({ data }) => this.#onCancellation(data)),
@@ -124,15 +132,17 @@ export class Worker implements Part {
     if (!(await this.#outcomes.flush(FLUSH_TIMEOUT_MS))) {
       this.#log.warn("some outcomes could not be stored: their leases will count as lost");
     }
+    await this.#logs.flush(LOGS_FLUSH_TIMEOUT_MS);
     for (const subscription of this.#subscriptions) subscription.unsubscribe();
     await this.#heartbeat.stop();
     await this.#progress.stop();
+    await this.#logs.stop();
     await this.#outcomes.stop();
     this.#deadlines.stop();
   });
 
   #attemptServices(): AttemptServices {
-    const { index, registry, cancelGraceMs } = this.#options;
+    const { index, registry, cancelGraceMs, jobLogLevel } = this.#options;
     return {
       outcomes: this.#outcomes,
       progress: this.#progress,
@@ -140,6 +150,8 @@ export class Worker implements Part {
       deadlines: this.#deadlines,
       metrics: new AttemptMetrics(registry),
       log: this.#log,
+      logs: this.#logs,
+      logLevel: jobLogLevel ?? "info",
       graceMs: {
         cancel: cancelGraceMs,
         timeout: cancelGraceMs,

@@ -57,14 +57,17 @@ export class BatchImport implements Handler<"batchImport"> {
       signal,
     });
     const counts = { ...startOf(job, context) };
+    logStart(counts, job, context);
     try {
       for await (const batch of oneAhead(this.#embedded(job, counts, embedder, signal), signal)) {
         const written = await writer.write(batch);
         logFailures(written, counts, context);
         add(counts, batch, written);
+        logBatch(written, counts, context);
         context.progress(progressOf(counts, job));
         await context.checkpoint(encodeCheckpoint(counts));
       }
+      logEnd(counts, context);
       return resultOf(counts);
     } catch (error) {
       throw signal.aborted && error === signal.reason ? new Cancelled(resultOf(counts)) : error;
@@ -110,6 +113,20 @@ function add(counts: Counts, { source }: EmbeddedBatch, { imported, chunks, fail
   counts.totalChunks += chunks;
 }
 
+function logStart({ ordinal }: ImportCheckpoint, { itemCount }: ImportJob, { log }: JobContext): void {
+  const start = `importing ${numberText(itemCount)} documents`;
+  log.info(ordinal > 0 ? `${start}, from number ${numberText(ordinal)} on` : start);
+}
+
+function logBatch({ imported, chunks }: Written, { ordinal }: ImportCheckpoint, { log }: JobContext): void {
+  log.debug({ documents: imported, chunks, next: ordinal }, "batch written");
+}
+
+function logEnd({ imported, failed, totalChunks }: ImportCheckpoint, { log }: JobContext): void {
+  const bad = failed > 0 ? `; ${numberText(failed)} refused` : "";
+  log.info(`imported ${numberText(imported)} documents, ${numberText(totalChunks)} chunks${bad}`);
+}
+
 function logFailures({ failed }: Written, counts: ImportCheckpoint, context: JobContext): void {
   const room = Math.max(0, MAX_LOGGED - counts.failed);
   for (const { ordinal, documentId, reason } of failed.slice(0, room)) {
@@ -118,14 +135,15 @@ function logFailures({ failed }: Written, counts: ImportCheckpoint, context: Job
 }
 
 function progressOf({ imported, failed, totalChunks }: ImportCheckpoint, { itemCount }: ImportJob) {
-  const number = (value: number): string => value.toLocaleString("en-US");
-  const bad = failed > 0 ? `, ${number(failed)} failed` : "";
+  const bad = failed > 0 ? `, ${numberText(failed)} failed` : "";
   return {
     current: imported + failed,
     total: itemCount,
-    message: `${number(imported)} documents, ${number(totalChunks)} chunks${bad}`,
+    message: `${numberText(imported)} documents, ${numberText(totalChunks)} chunks${bad}`,
   };
 }
+
+const numberText = (value: number): string => value.toLocaleString("en-US");
 
 function resultOf({ imported, failed, totalChunks }: ImportCheckpoint): BatchImportResult {
   return { imported: BigInt(imported), failed: BigInt(failed), totalChunks: BigInt(totalChunks) };

@@ -26,7 +26,11 @@ async function runSteps(job: LeasedJob<"echo">, context: JobContext): Promise<Ec
     const waitMs = startedAtMs + (sleepMs * step) / rounds - performance.now();
     if (waitMs > 0) await pause(waitMs, context.signal);
     else if (step % PAUSE_STEPS === 0) await pause(0, context.signal);
-    if (steps > 0) context.progress({ current: step, total: steps, message: `step ${step} of ${steps}` });
+    if (steps > 0) {
+      const message = `step ${step} of ${steps}`;
+      context.progress({ current: step, total: steps, message });
+      context.log.info(message);
+    }
   }
   return result(job);
 }

@@ -10,6 +10,8 @@ import { Attempt, type AttemptServices, MAX_OUTCOME_BYTES } from "../../../servi
 import { AttemptMetrics } from "../../../services/worker/attempt-metrics.ts";
 import { Cancelled, type Handler, type LeasedLibrary } from "../../../services/worker/handler.ts";
 import { echo } from "../../../services/worker/handlers/echo.ts";
+import { LeaseLog } from "../../../services/worker/lease-log.ts";
+import { RecordedLines } from "./recorded-lines.ts";
 
 /** What surrounds an attempt, recorded. */
 class Surroundings {
@@ -17,6 +19,7 @@ class Surroundings {
   readonly calls: string[] = [];
   readonly reports: JobProgress[] = [];
   readonly deadlines = new Map<() => void, number>();
+  readonly lines = new RecordedLines(this.calls);
   begin: () => Promise<LeasedLibrary> = async () => ({ library: Library.fromPartial({}), embeddingId: "e" });
 
   readonly services: AttemptServices = {
@@ -43,6 +46,8 @@ class Surroundings {
     },
     metrics: new AttemptMetrics(createRegistry("test")),
     log: silentLog(),
+    logs: { open: (lease) => new LeaseLog(lease, this.lines) },
+    logLevel: "info",
     graceMs: { cancel: 30_000, timeout: 30_000, drain: 1_000, "cut off": 30_000 },
     onEnded: () => this.calls.push("ended"),
     onStored: () => this.calls.push("stored"),
@@ -274,6 +279,76 @@ describe("attempt", () => {
     assert.equal(around.ending.$case, "completed");
   });
 
+  test("what a handler logs is on its way before the checkpoint or the outcome is", async () => {
+    const around = new Surroundings();
+    const run: Run = async (_job, context) => {
+      context.log.info({ batch: 1 }, "embedded");
+      context.log.debug("below the level");
+      const stored = context.checkpoint(Buffer.from("1"));
+      around.published.at(-1)?.onStored();
+      await stored;
+      context.log.warn("nearly done");
+      context.log.error(new Error("no spoon") as never, "odd");
+      return EchoResult.fromPartial({});
+    };
+    attemptOf(around, run).start();
+    await turn();
+    const calls = ["log 1", "publish checkpoint", "log 2", "publish completed", "ended"];
+    assert.deepEqual(around.calls, calls);
+    assert.deepEqual(around.lines.lines, [
+      "info embedded batch=1",
+      "warn nearly done",
+      'error odd err="no spoon"',
+    ]);
+    assert.deepEqual(
+      around.lines.batches.map(({ jobId, lease, attempt, firstLine }) => [jobId, lease, attempt, firstLine]),
+      [
+        ["job", 5n, 1, 1],
+        ["job", 5n, 1, 2],
+      ],
+    );
+  });
+
+  test("a failure is the log's last line; what an abandoned handler says after is not in it", async () => {
+    const around = new Surroundings();
+    const failing = new ArrwError("ABORTED", "no luck", { reason: "UNLUCKY" });
+    attemptOf(around, async () => Promise.reject(failing)).start();
+    await turn();
+    assert.deepEqual(around.lines.lines, ["error attempt failed: UNLUCKY: no luck"]);
+
+    const late = new Surroundings();
+    const attempt = attemptOf(late, () => new Promise(() => undefined));
+    attempt.start();
+    attempt.stop("timeout");
+    late.meetDeadlines();
+    attempt.log.error("too late");
+    assert.deepEqual(late.lines.lines, [
+      "warn the handler does not stop; its attempt is given up",
+      "error attempt failed: DEADLINE_EXCEEDED: the attempt ran into its execution timeout",
+    ]);
+  });
+
+  test("values that can't be shown don't fail the job", async () => {
+    const around = new Surroundings();
+    const circular: Record<string, unknown> = { n: 1n };
+    const run: Run = ({ spec }, { log }) => {
+      log.info({ circular }, "before");
+      circular.self = circular;
+      log.info({ circular }, "circular");
+      const hostile = {
+        get value() {
+          throw new Error("no");
+        },
+      };
+      log.info(hostile, "hostile");
+      log.info("after");
+      return EchoResult.fromPartial({ message: spec.message });
+    };
+    attemptOf(around, run).start();
+    assert.equal(around.ending.$case, "completed");
+    assert.deepEqual(around.lines.lines, ['info before circular={"n":"1"}', "info after"]);
+  });
+
   test("a checkpoint above 16 KiB is refused", async () => {
     const around = new Surroundings();
     const attempt = attemptOf(around, untilAborted());
@@ -290,7 +365,7 @@ describe("attempt", () => {
     attempt.start();
     attempt.stop("drain");
     await turn();
-    assert.deepEqual(around.calls, ["publish checkpoint", "publish released", "ended"]);
+    assert.deepEqual(around.calls, ["publish checkpoint", "log 1", "publish released", "ended"]);
   });
 
   test("a result too large for a message is a failure, not a message repeated for ever", () => {
