@@ -73,7 +73,7 @@ export class LeaseLog {
       this.#outlet.onDropped(texts.length, "rate");
       return false;
     }
-    if (this.#unsaid > 0 && nowMs - this.#saidAtMs >= NOTICE_EVERY_MS) this.#sayDropped(nowMs);
+    if (this.#unsaid > 0 && (always || nowMs - this.#saidAtMs >= NOTICE_EVERY_MS)) this.#sayDropped(nowMs);
     for (const text of texts) this.#append(level, text);
     return true;
   }

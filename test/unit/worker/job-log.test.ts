@@ -109,10 +109,13 @@ describe("a lease's lines", () => {
     log.add("error", ["attempt failed"], true);
     log.end();
     const { lines } = outlet;
-    const left = Number(/^warn (\d+) lines left out/.exec(lines.at(-3) ?? "")?.[1]);
+    const notices = lines.flatMap((line) => /^warn (\d+) lines? left out/.exec(line)?.[1] ?? []);
+    const left = notices.reduce((sum, count) => sum + Number(count), 0);
     assert.ok(left >= 3_500 && left <= 4_100, `${left} left out`);
-    assert.deepEqual(lines.slice(-2), ["error the reason", "error attempt failed"]);
-    assert.equal(lines.length, 5_000 - left + 3);
+    assert.ok(notices.length <= 2, `${notices.length} notices`);
+    assert.ok(lines.includes("error the reason"));
+    assert.equal(lines.at(-1), "error attempt failed");
+    assert.equal(lines.length, 5_000 - left + notices.length + 2);
     assert.equal(outlet.dropped.length, left);
   });
 
@@ -262,7 +265,8 @@ describe("jobs' logs", () => {
     assert.ok(lost > 1_100 && lost < 1_400, counted);
     assert.equal(await flushes(logs, t), false);
     stream.reconnected();
-    assert.equal(stream.appended.at(-1)?.subject, "arrw.log.job-60");
+    assert.ok(stream.appended.length < 300, "in flight are at most 256");
+    while (stream.appended.at(-1)?.subject !== "arrw.log.job-60") await stream.acknowledge();
   });
 
   async function flushes(logs: JobLogs, t: { mock: { timers: { tick(ms: number): void } } }) {
