@@ -68,7 +68,10 @@ export function invalidArgument(violations: readonly Violation[]): ArrwError {
 }
 
 /** NOT_FOUND with ErrorInfo reason `<TYPE>_NOT_FOUND`. */
-export function notFound(type: "job" | "library" | "document" | "object", name: string): ArrwError {
+export function notFound(
+  type: "job" | "library" | "document" | "object" | "worker",
+  name: string,
+): ArrwError {
   return new ArrwError("NOT_FOUND", `${type} ${JSON.stringify(name.slice(0, 200))} does not exist`, {
     reason: `${type.toUpperCase()}_NOT_FOUND`,
     resource: { type, name },

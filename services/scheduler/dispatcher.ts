@@ -1,17 +1,24 @@
+import TinyQueue from "tinyqueue";
+import type { Clock } from "../../platform/clock.ts";
 import { encode } from "../../platform/encode.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
 import { Assignment, Cancellation, type LeaseGrant } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import type { Duration } from "../../proto/gen/google/protobuf/duration.ts";
+import { Concurrency } from "./concurrency.ts";
 import type { Effect } from "./domain/commands.ts";
 import { type JobState, PENDING, RUNNING } from "./domain/state.ts";
 import type { Entry, JobTable } from "./jobs.ts";
 import { PendingQueue } from "./pending-queue.ts";
-import type { Lease, Worker, Workers } from "./workers.ts";
+import type { Queues } from "./queues.ts";
+import type { FreeWorker, Lease, Worker, Workers } from "./workers.ts";
 
 export interface DispatcherOptions {
-  readonly nats: Nats;
+  readonly nats: Pick<Nats, "publish">;
+  readonly clock: Clock;
   readonly table: JobTable;
   readonly workers: Workers;
+  readonly queues: Queues;
   readonly epoch: number;
   /** The next lease number; the journal's batches carry the highest one. */
   readonly nextLease: () => bigint;
@@ -25,6 +32,9 @@ const MAX_ASSIGNMENT_BYTES = 512 * 1024;
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #queue = new PendingQueue();
+  readonly #concurrency = new Concurrency((entry) => this.#queue.push(entry));
+  /** Leases of each type, in head state. */
+  readonly #running = new Map<string, number>();
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -32,43 +42,74 @@ export class Dispatcher {
 
   /** Follows every decided transition: what is ready queues, what is leased takes a slot. */
   onDecided(before: JobState | undefined, after: JobState | undefined, entry: Entry): void {
-    const { workers } = this.#options;
+    const { workers, clock } = this.#options;
     if (before && before.lease !== 0n && before.lease !== after?.lease) {
       workers.ended(before.job.workerId, before.lease);
+      this.#count(before.job.type, -1);
     }
+    const status = after?.job.status;
+    if (status !== PENDING && status !== RUNNING) this.#concurrency.leave(entry.jobId);
     if (!after) return;
-    if (after.job.status === PENDING && before?.job.status !== PENDING) this.#queue.push(entry);
-    if (after.job.status === RUNNING && before?.lease !== after.lease) {
-      workers.granted(after.job.workerId, after.lease, entry.jobId, performance.now());
+    if (status === PENDING && before?.job.status !== PENDING && this.#concurrency.admit(entry)) {
+      this.#queue.push(entry);
+    }
+    if (status === RUNNING && before?.lease !== after.lease) {
+      workers.granted(after.job.workerId, after.lease, entry.jobId, clock.monotonic());
+      this.#count(after.job.type, 1);
     }
   }
 
-  /** Takes up a job that a takeover found. */
+  /** Takes up a job that a takeover found; those that run come first. */
   restore(entry: Entry): void {
     const state = entry.head;
+    if (state?.job.status === RUNNING) this.#concurrency.hold(entry);
     this.onDecided(undefined, state, entry);
     // The leader before may have died before it sent the lease: it is sent again unless a heartbeat lists it.
     const lease = state && this.#options.workers.get(state.job.workerId)?.leases.get(state.lease);
-    if (lease) lease.sentAtMs = performance.now();
+    if (lease) lease.sentAtMs = this.#options.clock.monotonic();
   }
 
   /** Grants as long as a type has both a job that is ready and a free slot. */
   run(): void {
-    const { table, workers, nextLease } = this.#options;
-    for (;;) {
-      let granted = 0;
-      for (const type of this.#queue.readyTypes()) {
-        const worker = workers.freest(type);
-        const free = worker ? workers.freeSlots(worker) : 0;
-        for (let slot = 0; worker && slot < free; slot++) {
-          const entry = this.#queue.shift(type);
-          if (!entry) break;
-          table.transition(entry.jobId, { kind: "grant", lease: nextLease(), workerId: worker.workerId });
-          granted += 1;
-        }
-      }
-      if (granted === 0) return;
+    for (const type of this.#queue.readyTypes()) this.#grantType(type);
+  }
+
+  /** Each job goes to the worker that has the most free slots then. */
+  #grantType(type: string): void {
+    const { table, workers, queues, nextLease } = this.#options;
+    if (queues.isPaused(type)) return;
+    let left = queues.maxRunning(type) - (this.#running.get(type) ?? 0);
+    const free = new TinyQueue<FreeWorker>(workers.free(type), (a, b) => b.slots - a.slots);
+    for (let worker = free.peek(); worker && left > 0; worker = free.peek()) {
+      const entry = this.#queue.shift(type);
+      if (!entry) return;
+      const { workerId } = worker;
+      const granted = table.transition(entry.jobId, { kind: "grant", lease: nextLease(), workerId });
+      if (!granted.accepted) continue;
+      left -= 1;
+      worker.slots -= 1;
+      free.pop();
+      if (worker.slots > 0) free.push(worker);
     }
+  }
+
+  /** Why a job that is PENDING does not start, for people; "" = it is about to. */
+  waitingFor(state: JobState): string {
+    const { queues, workers } = this.#options;
+    const { jobId, type } = state.job;
+    const limit = this.#concurrency.waitingFor(jobId);
+    if (limit !== undefined) return limit;
+    if (queues.allPaused) return "all queues are paused";
+    if (queues.isPaused(type)) return `the queue ${type} is paused`;
+    const running = this.#running.get(type) ?? 0;
+    if (running >= queues.maxRunning(type))
+      return `jobs of type ${type}: ${running} running, at most that many may`;
+    if (![...workers].some((worker) => worker.types.has(type))) return `no worker runs jobs of type ${type}`;
+    return workers.free(type).length === 0 ? "a free slot" : "";
+  }
+
+  #count(type: string, delta: number): void {
+    this.#running.set(type, (this.#running.get(type) ?? 0) + delta);
   }
 
   /** The oldest job of a type that waits for a slot. */
@@ -89,8 +130,8 @@ export class Dispatcher {
   }
 
   assign(workerId: string, leases: readonly LeaseGrant[]): void {
-    const { nats, epoch, maySend, workers } = this.#options;
-    const now = performance.now();
+    const { nats, epoch, maySend, workers, clock } = this.#options;
+    const now = clock.monotonic();
     const worker = workers.get(workerId);
     for (const { lease } of leases) {
       const held = worker?.leases.get(lease);
@@ -166,5 +207,14 @@ function grantOf(state: JobState): LeaseGrant {
     executionTimeout: job.executionTimeout,
     grantedAt: job.startedAt,
     progress: job.progress,
+    totalTimeout: remaining(state),
+    leasesBefore: state.leasesGranted - 1,
   };
+}
+
+/** From the grant to the end of the total timeout; such a lease is never granted after it. */
+function remaining({ deadline, job }: JobState): Duration | undefined {
+  if (!deadline || !job.startedAt) return undefined;
+  const ms = deadline.getTime() - job.startedAt.getTime();
+  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: (ms % 1000) * 1_000_000 };
 }

@@ -1,3 +1,4 @@
+import type { Cancel, Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
 
 /** Closes a lease's fence in the index. @throws when the index does not answer */
@@ -17,14 +18,21 @@ const MAX_IN_FLIGHT = 16;
  */
 export class Fences {
   readonly #open = new Map<string, OpenFence>();
+  readonly #clock: Clock;
   readonly #log: Logger;
   readonly #close: CloseFence;
   readonly #onClosed: (jobId: string, lease: bigint) => void;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelRetry: Cancel | undefined;
   #running = false;
   #stopped = false;
 
-  constructor(log: Logger, close: CloseFence, onClosed: (jobId: string, lease: bigint) => void) {
+  constructor(
+    clock: Clock,
+    log: Logger,
+    close: CloseFence,
+    onClosed: (jobId: string, lease: bigint) => void,
+  ) {
+    this.#clock = clock;
     this.#log = log;
     this.#close = close;
     this.#onClosed = onClosed;
@@ -37,7 +45,7 @@ export class Fences {
 
   stop(): void {
     this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#cancelRetry?.();
   }
 
   #run(): void {
@@ -46,7 +54,7 @@ export class Fences {
     void this.#closeAll().finally(() => {
       this.#running = false;
       if (this.#open.size > 0 && !this.#stopped) {
-        this.#timer = setTimeout(() => this.#run(), RETRY_MS);
+        this.#cancelRetry = this.#clock.after(RETRY_MS, () => this.#run());
       }
     });
   }

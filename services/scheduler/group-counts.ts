@@ -1,11 +1,15 @@
 import type { JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { JobState } from "./domain/state.ts";
 
-/** Jobs with the same library, type and status; the index of lists and the unit of totals. */
-export interface Group {
-  readonly libraryId: string;
+/** Jobs with the same type and status. */
+export interface Kind {
   readonly type: string;
   readonly status: JobStatus;
+}
+
+/** Jobs with the same library, type and status: the unit of totals. */
+export interface Group extends Kind {
+  readonly libraryId: string;
 }
 
 export function groupOf(state: JobState): Group {
@@ -17,60 +21,123 @@ interface Counted extends Group {
   count: number;
 }
 
-/** How many durable jobs each group has; totals of lists and statistics come from here, exact and without a scan. */
+interface CountedKind extends Kind {
+  count: number;
+}
+
+/**
+ * How many durable jobs each group has; totals of lists and statistics come from here, exact and without a scan. There
+ * are few types and statuses but any number of libraries: only a filter by library looks at groups, and only at its own.
+ */
 export class GroupCounts {
-  readonly #groups = new Map<string, Counted>();
+  /** By library, then by type; a row has a place for each status. */
+  readonly #libraries = new Map<string, Map<string, (Counted | undefined)[]>>();
+  readonly #kinds = new Map<string, (CountedKind | undefined)[]>();
   readonly #changed = new Set<Counted>();
 
   /** A job went from one state to another; undefined = it was not there, or is gone. */
   move(from: JobState | undefined, to: JobState | undefined): void {
-    if (from) this.add(groupOf(from), -1);
-    if (to) this.add(groupOf(to), 1);
+    if (from) this.add(from.job, -1);
+    if (to) this.add(to.job, 1);
   }
 
   add(group: Group, delta: number): void {
-    const key = `${group.status}/${group.type}/${group.libraryId}`;
-    let counted = this.#groups.get(key);
-    if (!counted) {
-      counted = { ...group, count: 0 };
-      this.#groups.set(key, counted);
-    }
+    const counted = this.#group(group);
     counted.count += delta;
+    this.#kind(group).count += delta;
     this.#changed.add(counted);
   }
 
-  /** Groups that have jobs and match status, type and library of the filter. */
-  matching(filter: JobFilter | undefined): Counted[] {
-    const matches: Counted[] = [];
-    for (const group of this.#groups.values()) {
-      if (group.count > 0 && groupMatches(group, filter)) matches.push(group);
+  /** Types and statuses that have jobs and match those of the filter; its library is not looked at. */
+  kinds(filter?: Pick<JobFilter, "statuses" | "types">): CountedKind[] {
+    const matches: CountedKind[] = [];
+    for (const byStatus of this.#kinds.values()) {
+      for (const kind of byStatus) if (kind && kind.count > 0 && kindMatches(kind, filter)) matches.push(kind);
     }
     return matches;
   }
 
-  /** The same with those that have become empty: on disk their jobs may still be listed there. */
-  known(filter: JobFilter | undefined): Group[] {
-    return [...this.#groups.values()].filter((group) => groupMatches(group, filter));
-  }
-
+  /** Jobs that match status, type and library of the filter. */
   total(filter: JobFilter | undefined): number {
-    return this.matching(filter).reduce((sum, group) => sum + group.count, 0);
+    if (!filter || filter.libraryId === "") return sum(this.kinds(filter));
+    let total = 0;
+    for (const byStatus of this.#libraries.get(filter.libraryId)?.values() ?? []) {
+      for (const group of byStatus) if (group && kindMatches(group, filter)) total += group.count;
+    }
+    return total;
   }
 
   /** Groups that changed since the last call. */
   takeChanged(): Counted[] {
     const changed = [...this.#changed];
     this.#changed.clear();
-    for (const group of changed) {
-      if (group.count === 0) this.#groups.delete(`${group.status}/${group.type}/${group.libraryId}`);
-    }
+    for (const group of changed) if (group.count === 0) this.#forget(group);
     return changed;
   }
+
+  /** Takes over what another one counts. */
+  copy(other: GroupCounts): void {
+    this.#libraries.clear();
+    this.#kinds.clear();
+    this.#changed.clear();
+    for (const types of other.#libraries.values()) {
+      for (const byStatus of types.values()) for (const group of byStatus) if (group) this.add(group, group.count);
+    }
+  }
+
+  #group({ libraryId, type, status }: Group): Counted {
+    let types = this.#libraries.get(libraryId);
+    if (!types) {
+      types = new Map();
+      this.#libraries.set(libraryId, types);
+    }
+    let byStatus = types.get(type);
+    if (!byStatus) {
+      byStatus = [];
+      types.set(type, byStatus);
+    }
+    const found = byStatus[status];
+    if (found) return found;
+    const counted = { libraryId, type, status, count: 0 };
+    byStatus[status] = counted;
+    return counted;
+  }
+
+  #kind({ type, status }: Kind): CountedKind {
+    let byStatus = this.#kinds.get(type);
+    if (!byStatus) {
+      byStatus = [];
+      this.#kinds.set(type, byStatus);
+    }
+    const found = byStatus[status];
+    if (found) return found;
+    const kind = { type, status, count: 0 };
+    byStatus[status] = kind;
+    return kind;
+  }
+
+  #forget({ libraryId, type, status }: Group): void {
+    const types = this.#libraries.get(libraryId);
+    const byStatus = types?.get(type);
+    if (!types || !byStatus) return;
+    byStatus[status] = undefined;
+    if (byStatus.some((group) => group !== undefined)) return;
+    types.delete(type);
+    if (types.size === 0) this.#libraries.delete(libraryId);
+  }
+}
+
+function sum(counted: readonly { readonly count: number }[]): number {
+  return counted.reduce((total, { count }) => total + count, 0);
+}
+
+function kindMatches(kind: Kind, filter: Pick<JobFilter, "statuses" | "types"> | undefined): boolean {
+  if (!filter) return true;
+  if (filter.statuses.length > 0 && !filter.statuses.includes(kind.status)) return false;
+  return filter.types.length === 0 || filter.types.includes(kind.type);
 }
 
 export function groupMatches(group: Group, filter: JobFilter | undefined): boolean {
   if (!filter) return true;
-  if (filter.statuses.length > 0 && !filter.statuses.includes(group.status)) return false;
-  if (filter.types.length > 0 && !filter.types.includes(group.type)) return false;
-  return filter.libraryId === "" || filter.libraryId === group.libraryId;
+  return kindMatches(group, filter) && (filter.libraryId === "" || filter.libraryId === group.libraryId);
 }

@@ -1,3 +1,4 @@
+import type { Cancel, Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { BusMessage, BusSubscription, Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
@@ -8,7 +9,8 @@ import type { OutcomeReader } from "./outcomes.ts";
 import type { Worker, Workers } from "./workers.ts";
 
 export interface HeartbeatsOptions {
-  readonly nats: Nats;
+  readonly nats: Pick<Nats, "subscribe" | "onReconnect">;
+  readonly clock: Clock;
   readonly log: Logger;
   readonly table: JobTable;
   readonly workers: Workers;
@@ -32,7 +34,7 @@ const STALL_MS = 1_000;
 export class Heartbeats {
   readonly #options: HeartbeatsOptions;
   #subscription: BusSubscription | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #cancelCheck: Cancel | undefined;
   #forgetReconnect: (() => void) | undefined;
   /** No worker counts as lost before this monotonic time: we may be the one who did not hear. */
   #graceUntilMs = 0;
@@ -45,30 +47,30 @@ export class Heartbeats {
   }
 
   start(): void {
-    const { nats } = this.#options;
+    const { nats, clock } = this.#options;
     this.#grace();
-    this.#checkedAtMs = performance.now();
+    this.#checkedAtMs = clock.monotonic();
     this.#subscription = nats.subscribe(Subject.heartbeat, (message) => this.#onHeartbeat(message));
     this.#forgetReconnect = nats.onReconnect(() => this.#grace());
-    this.#timer = setInterval(() => this.#tick(), CHECK_MS);
+    this.#cancelCheck = clock.every(CHECK_MS, () => this.#tick());
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#timer);
+    this.#cancelCheck?.();
     this.#subscription?.unsubscribe();
     this.#forgetReconnect?.();
   }
 
   #grace(): void {
-    this.#graceUntilMs = performance.now() + this.#options.leaseTimeoutMs;
+    this.#graceUntilMs = this.#options.clock.monotonic() + this.#options.leaseTimeoutMs;
   }
 
   #onHeartbeat(message: BusMessage): void {
-    const { table, workers, dispatcher, epoch, maySend, log } = this.#options;
+    const { table, workers, dispatcher, epoch, maySend, log, clock } = this.#options;
     if (!maySend()) return;
     const heartbeat = Heartbeat.decode(message.data);
-    if (workers.hear(heartbeat, performance.now())) {
+    if (workers.hear(heartbeat, clock.monotonic())) {
       const { workerId, host, slots, types } = heartbeat;
       log.info({ worker_id: workerId, host, slots, types }, "worker joined");
     }
@@ -83,12 +85,13 @@ export class Heartbeats {
       // A worker forgets what is named here: the end of the lease must be durable.
       if (entry?.committed?.lease !== lease) ended.push(lease);
     }
-    message.respond(HeartbeatReply.encode({ epoch: BigInt(epoch), cancel, ended }).finish());
+    const drain = workers.get(heartbeat.workerId)?.drainRequested === true && !heartbeat.draining;
+    message.respond(HeartbeatReply.encode({ epoch: BigInt(epoch), cancel, ended, drain }).finish());
     dispatcher.run();
   }
 
   #tick(): void {
-    const now = performance.now();
+    const now = this.#options.clock.monotonic();
     if (now - this.#checkedAtMs > CHECK_MS + STALL_MS) this.#grace();
     this.#checkedAtMs = now;
     if (this.#busy || !this.#options.maySend()) return;
@@ -111,7 +114,7 @@ export class Heartbeats {
     if (this.#stopped) return;
     for (const worker of silent) {
       // It may have been heard, or a reconnect may have given grace, while OUTCOMES was read.
-      if (worker.heardAtMs < now && performance.now() >= this.#graceUntilMs) this.#lose(worker);
+      if (worker.heardAtMs < now && this.#options.clock.monotonic() >= this.#graceUntilMs) this.#lose(worker);
     }
     for (const worker of unlisted) dispatcher.resend(worker, unlistedLeases(worker, now));
     dispatcher.run();

@@ -1,10 +1,11 @@
+import type { Clock } from "../../platform/clock.ts";
 import { ArrwError } from "../../platform/errors.ts";
 import type { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import type { Submission } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
-import type { Job, JobProgress } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { type Job, Job as JobMessage, type JobProgress } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Command, Effect, Rejection } from "./domain/commands.ts";
 import { decide } from "./domain/decide.ts";
-import { isActive, type JobState } from "./domain/state.ts";
+import { isActive, isTerminal, type JobState } from "./domain/state.ts";
 import { type Batch, encodeRecord, type Journal, MAX_RECORD_BYTES } from "./journal.ts";
 import { type JobStore, stateOf } from "./store.ts";
 
@@ -39,29 +40,31 @@ export type Outcome =
   | { readonly accepted: true; readonly state: JobState | undefined; readonly entry: Entry }
   | { readonly accepted: false; readonly rejection: Rejection; readonly entry: Entry | undefined };
 
-export interface JobTableOptions {
-  readonly store: JobStore;
-  /** Called as soon as a transition is decided, before it is durable. */
-  readonly onDecided: (before: JobState | undefined, after: JobState | undefined, entry: Entry) => void;
-}
+/** The store, or what stands in for it. */
+export type Store = Pick<JobStore, keyof JobStore>;
+
+/** Called as soon as a transition is decided, before it is durable. */
+export type OnDecided = (before: JobState | undefined, after: JobState | undefined, entry: Entry) => void;
 
 export class JobTable {
-  readonly store: JobStore;
-  readonly #onDecided: JobTableOptions["onDecided"];
+  readonly store: Store;
+  readonly #clock: Clock;
   readonly #entries = new Map<string, Entry>();
   readonly #requests = new Map<string, string>();
   #journal: Journal<Transition> | undefined;
+  #onDecided: OnDecided = () => undefined;
   #lastTimeMs = 0;
   #active = 0;
 
-  constructor(options: JobTableOptions) {
+  constructor(options: { readonly store: Store; readonly clock: Clock }) {
     this.store = options.store;
-    this.#onDecided = options.onDecided;
+    this.#clock = options.clock;
   }
 
-  /** From here on transitions are journalled. */
-  lead(journal: Journal<Transition>): void {
+  /** From here on transitions are decided here, and journalled. */
+  lead(journal: Journal<Transition>, onDecided: OnDecided): void {
     this.#journal = journal;
+    this.#onDecided = onDecided;
   }
 
   /** Jobs in memory. */
@@ -72,6 +75,12 @@ export class JobTable {
   /** Jobs not ended, in head state. */
   get active(): number {
     return this.#active;
+  }
+
+  /** The job is in memory and has not ended, in head state. */
+  isActive(jobId: string): boolean {
+    const head = this.#entries.get(jobId)?.head;
+    return head !== undefined && !isTerminal(head.job.status);
   }
 
   entries(): IterableIterator<Entry> {
@@ -101,7 +110,7 @@ export class JobTable {
 
   /** Never earlier than the last record, so that times in the journal do not go back. */
   now(): Date {
-    this.#lastTimeMs = Math.max(Date.now(), this.#lastTimeMs);
+    this.#lastTimeMs = Math.max(this.#clock.now(), this.#lastTimeMs);
     return new Date(this.#lastTimeMs);
   }
 
@@ -191,7 +200,8 @@ export class JobTable {
   ): void {
     if (!this.#journal) throw new ArrwError("UNAVAILABLE", "this scheduler does not lead");
     const revision = state?.job.revision ?? (entry.head?.job.revision ?? 0n) + 1n;
-    const bytes = encodeRecord({ jobId: entry.jobId, revision, event, at, state });
+    const deletedJob = state ? undefined : remainderOf(entry.head?.job, revision);
+    const bytes = encodeRecord({ jobId: entry.jobId, revision, event, at, state, deletedJob });
     if (bytes.length > MAX_RECORD_BYTES && event === "job.submitted") {
       throw new ArrwError(
         "INVALID_ARGUMENT",
@@ -238,4 +248,11 @@ export class JobTable {
       progress: undefined,
     };
   }
+}
+
+/** What a tombstone says of its job. */
+function remainderOf(job: Job | undefined, revision: bigint): Job | undefined {
+  if (!job) return undefined;
+  const { jobId, type, status, libraryId, labels, createdAt } = job;
+  return JobMessage.fromPartial({ jobId, type, status, libraryId, labels, createdAt, revision });
 }

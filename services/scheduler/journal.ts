@@ -1,9 +1,12 @@
 import { BinaryReader } from "@bufbuild/protobuf/wire";
+import type { Clock } from "../../platform/clock.ts";
 import { encode } from "../../platform/encode.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
 import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import type { Queue } from "../../proto/gen/arrwdb/v1/queues.ts";
+import type { Queues } from "./queues.ts";
 
 /**
  * The journal's one writer. Records decided while appends are in flight gather into the next batch; alone, a record
@@ -32,6 +35,7 @@ export class Batch<T> {
   bytes = 0;
   outcomesThrough = 0;
   lastLease = 0n;
+  queues: readonly Queue[] = [];
   resolve: () => void = () => undefined;
   reject: (error: Error) => void = () => undefined;
 
@@ -46,11 +50,14 @@ export class Batch<T> {
 }
 
 export interface JournalOptions<T> {
-  readonly nats: Nats;
+  readonly nats: Pick<Nats, "append">;
+  readonly clock: Clock;
   /** Sequence of the term's EPOCH batch. */
   readonly epoch: number;
   readonly outcomesThrough: number;
   readonly lastLease: bigint;
+  /** Carried by every batch as it is then. */
+  readonly queues: Queues;
   /** Called for every durable batch, in order, before those who wait for it. */
   readonly onCommitted: (batch: Batch<T>, sequence: number, bytes: Uint8Array) => void;
   /** Called once, at the first append that fails. */
@@ -66,6 +73,7 @@ export class Journal<T> {
   #lastSequence: number;
   #flushQueued = false;
   #lost: Error | undefined;
+  #backlogBytes = 0;
   /** Messages of OUTCOMES up to here are in what was appended. */
   outcomesThrough: number;
   /** Highest lease number given out. */
@@ -80,8 +88,29 @@ export class Journal<T> {
 
   /** Adds a record to the next batch; its `done` is the acknowledgement. */
   append(record: PendingRecord<T>): Batch<T> {
+    const batch = this.#batchFor(record.bytes.length);
+    batch.records.push(record);
+    batch.bytes += record.bytes.length + 6;
+    this.#backlogBytes += record.bytes.length;
+    this.#queueFlush();
+    return batch;
+  }
+
+  /** Makes sure that a batch goes out, for what all batches carry; its `done` is the acknowledgement. */
+  touch(): Batch<T> {
+    const batch = this.#batchFor(0);
+    this.#queueFlush();
+    return batch;
+  }
+
+  /** Bytes of records that are not acknowledged. */
+  get backlogBytes(): number {
+    return this.#backlogBytes;
+  }
+
+  #batchFor(bytes: number): Batch<T> {
     let batch = this.#gathering;
-    if (batch && batch.bytes + record.bytes.length > MAX_BATCH_BYTES) {
+    if (batch && batch.bytes + bytes > MAX_BATCH_BYTES) {
       // Closed in the midst of a message of OUTCOMES, perhaps: it can't speak for all of that message yet.
       this.#close(batch);
       batch = undefined;
@@ -91,9 +120,6 @@ export class Journal<T> {
       this.#gathering = batch;
       if (this.#lost) batch.reject(this.#lost);
     }
-    batch.records.push(record);
-    batch.bytes += record.bytes.length + 6;
-    this.#queueFlush();
     return batch;
   }
 
@@ -121,6 +147,7 @@ export class Journal<T> {
   #close(batch: Batch<T>): void {
     batch.outcomesThrough = this.outcomesThrough;
     batch.lastLease = this.lastLease;
+    batch.queues = this.#options.queues.list();
     this.#closed.push(batch);
     if (this.#gathering === batch) this.#gathering = undefined;
   }
@@ -145,7 +172,7 @@ export class Journal<T> {
   }
 
   #send(batch: Batch<T>): void {
-    const { nats, epoch, onCommitted, onAppended } = this.#options;
+    const { nats, clock, epoch, onCommitted, onAppended } = this.#options;
     const bytes = encode(JournalBatch, {
       version: JOURNAL_VERSION,
       epoch: BigInt(epoch),
@@ -153,11 +180,12 @@ export class Journal<T> {
       lastLease: batch.lastLease,
       leaderAddress: "",
       records: batch.records.map((record) => record.bytes),
+      queues: [...batch.queues],
     });
     const expectedLastSequence = this.#lastSequence;
     this.#lastSequence += 1;
     this.#inFlight.push(batch);
-    const startedAt = performance.now();
+    const startedAtMs = clock.monotonic();
     nats.append(Subject.journal, bytes, { timeoutMs: APPEND_TIMEOUT_MS, expectedLastSequence }).then(
       (sequence) => {
         if (this.#lost) return;
@@ -168,7 +196,8 @@ export class Journal<T> {
           return;
         }
         this.#inFlight.shift();
-        onAppended?.(batch.records.length, bytes.length, (performance.now() - startedAt) / 1000);
+        for (const record of batch.records) this.#backlogBytes -= record.bytes.length;
+        onAppended?.(batch.records.length, bytes.length, (clock.monotonic() - startedAtMs) / 1000);
         onCommitted(batch, sequence, bytes);
         batch.resolve();
         this.#flush();

@@ -7,13 +7,26 @@ import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Bucket } from "../../platform/nats/names.ts";
 import type { TtlBucket } from "../../platform/nats/ttl-bucket.ts";
+import { Follower } from "./follower.ts";
 import type { SchedulerMetrics } from "./metrics.ts";
+import type { Projection } from "./projection.ts";
 import { JournalTooNew } from "./takeover.ts";
 import { Term, type TermOptions } from "./term.ts";
 
 export interface LeaderOptions extends Omit<TermOptions, "maySend" | "onLost"> {
   readonly metrics: SchedulerMetrics;
   readonly replicas: number;
+  /** Folder of the local store. */
+  readonly storePath: string;
+}
+
+/** What reads are answered from. */
+export interface View {
+  readonly projection: Projection;
+  /** undefined: nobody leads, this is a standby. */
+  readonly term: Term | undefined;
+  /** 0 = up to date; else the journal sequence up to which the standby has read. */
+  readonly staleSequence: bigint;
 }
 
 const TTL_MS = 4_000;
@@ -30,8 +43,9 @@ interface Holder {
 }
 
 /**
- * Decides when this process leads. The key in the bucket is only a hint that keeps replicas from disturbing each
- * other; what makes a leader is the EPOCH batch, and what unmakes one is an append that the journal refuses.
+ * Decides when this process leads; until then it follows. The key in the bucket is only a hint that keeps replicas from
+ * disturbing each other; what makes a leader is the EPOCH batch, and what unmakes one is an append that the journal
+ * refuses.
  */
 export class Leader implements Part {
   readonly name = "leader";
@@ -45,6 +59,9 @@ export class Leader implements Part {
   #validUntilMs = 0;
   #renewing = false;
   #term: Term | undefined;
+  #follower: Follower | undefined;
+  /** Monotonic time at which somebody else's key was there the last time. */
+  #otherSeenAtMs = Number.NEGATIVE_INFINITY;
   #lost: ((error: Error) => void) | undefined;
   #holder: Holder | undefined;
   #loop: Promise<void> | undefined;
@@ -58,10 +75,37 @@ export class Leader implements Part {
 
   /** The term of this process. @throws UNAVAILABLE with the leader's address while it does not lead */
   term(): Term {
-    // After a pause of this process another one may lead already, and have changed jobs.
-    if (this.#term && performance.now() < this.#validUntilMs) return this.#term;
+    const term = this.#certain();
+    if (!term) throw this.#notLeading();
+    return term;
+  }
+
+  /**
+   * What reads are answered from: the term or, while nobody leads, what this standby has read.
+   * @throws UNAVAILABLE with the leader's address while another one leads
+   */
+  view(): View {
+    const term = this.#certain();
+    if (term) return { projection: term.projection, term, staleSequence: 0n };
+    const follower = this.#follower;
+    if (!follower || this.#otherLeads()) throw this.#notLeading();
+    const { projection } = follower;
+    return { projection, term: undefined, staleSequence: BigInt(projection.position.sequence) };
+  }
+
+  /** After a pause of this process another one may lead already, and have changed jobs. */
+  #certain(): Term | undefined {
+    return performance.now() < this.#validUntilMs ? this.#term : undefined;
+  }
+
+  /** A key that was seen is there until its time is up, also while the bucket can't be asked. */
+  #otherLeads(): boolean {
+    return performance.now() - this.#otherSeenAtMs < TTL_MS + MARGIN_MS;
+  }
+
+  #notLeading(): ArrwError {
     const address = this.#holder?.address ?? "";
-    throw unavailable("this scheduler does not lead", {
+    return unavailable("this scheduler does not lead", {
       reason: "NOT_LEADING",
       retryAfterMs: 200,
       ...(address === "" ? {} : { metadata: { leader: address } }),
@@ -72,9 +116,11 @@ export class Leader implements Part {
     return this.#term;
   }
 
-  /** Why it does not lead; undefined = it does. */
+  /** Why it is of no use; undefined = it leads, or stands by while another one leads. */
   unready(): string | undefined {
-    return this.#term ? undefined : "not leading";
+    if (this.#term?.retention.full) return "the journal is near its bound: no jobs are accepted";
+    if (this.#term || (this.#follower && this.#otherLeads())) return undefined;
+    return this.#follower ? "no scheduler leads" : "the journal is not read to its end yet";
   }
 
   async start(): Promise<void> {
@@ -89,14 +135,43 @@ export class Leader implements Part {
   }
 
   async #run(): Promise<void> {
-    while (!this.#stopping.signal.aborted) {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
       try {
-        if (await this.#acquire()) await this.#lead();
+        await this.#followAndLead();
       } catch (error) {
         if (error instanceof JournalTooNew) this.#log.error({ err: error }, error.message);
-        else this.#log.warn({ err: error }, "did not come to lead; trying again");
+        else this.#log.warn({ err: error }, "neither following nor leading; trying again");
       }
-      await sleep(POLL_MS, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+      await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** Follows until it leads, leads until the term ends; all that is in memory is thrown away then. */
+  async #followAndLead(): Promise<void> {
+    const { signal } = this.#stopping;
+    let failure: Error | undefined;
+    const follower = await Follower.start({
+      ...this.#options,
+      signal,
+      onFailed: (error) => {
+        failure = error;
+      },
+    });
+    try {
+      this.#follower = follower;
+      while (!signal.aborted && !failure) {
+        if (await this.#acquire()) {
+          this.#follower = undefined;
+          await this.#lead(await follower.handOver());
+          return;
+        }
+        await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+      }
+      if (failure) throw failure;
+    } finally {
+      this.#follower = undefined;
+      await follower.stop();
     }
   }
 
@@ -111,11 +186,16 @@ export class Leader implements Part {
       this.#holder = entry && (JSON.parse(entry.value) as Holder);
       if (!entry) this.#revision = await bucket.create(KEY, value);
       else if (this.#replaces(this.#holder)) this.#revision = await bucket.update(KEY, value, entry.revision);
-      else return false;
-    } catch (error) {
-      if (error instanceof ArrwError && (error.code === "ALREADY_EXISTS" || error.code === "ABORTED"))
+      else {
+        this.#otherSeenAtMs = performance.now();
         return false;
-      throw error;
+      }
+    } catch (error) {
+      // Somebody else was quicker; or the bucket can't be asked: a standby goes on following.
+      const lostRace =
+        error instanceof ArrwError && (error.code === "ALREADY_EXISTS" || error.code === "ABORTED");
+      if (!lostRace) this.#log.warn({ err: error }, "the leader's key can't be read; trying again");
+      return false;
     }
     this.#holder = this.#self;
     this.#validUntilMs = askedAtMs + TTL_MS - MARGIN_MS;
@@ -128,18 +208,19 @@ export class Leader implements Part {
     return holder?.instance === instance || (holder?.host === host && holder?.address === address);
   }
 
-  async #lead(): Promise<void> {
+  async #lead(projection: Projection): Promise<void> {
     const lost = new Promise<Error>((resolve) => {
       this.#lost = resolve;
     });
     const renewal = setInterval(() => void this.#renew(), RENEW_MS);
     let term: Term | undefined;
     try {
-      term = await Term.begin({
+      const options = {
         ...this.#options,
         maySend: () => performance.now() < this.#validUntilMs,
-        onLost: (error) => this.#lost?.(error),
-      });
+        onLost: (error: Error) => this.#lost?.(error),
+      };
+      term = await Term.begin(options, projection);
       this.#term = term;
       this.#options.metrics.leading(true);
       const error = await lost;

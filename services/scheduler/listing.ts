@@ -3,7 +3,7 @@ import TinyQueue from "tinyqueue";
 import { invalidArgument } from "../../platform/errors.ts";
 import type { Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { type Group, groupMatches, groupOf } from "./group-counts.ts";
-import type { JobStore } from "./store.ts";
+import type { Store } from "./jobs.ts";
 
 /** Pages of jobs from the store, newest first: a merge of the groups that match, by job id (UUIDv7, so by time). */
 
@@ -21,7 +21,7 @@ const CHUNK = 16;
 
 /** @throws ArrwError INVALID_ARGUMENT when the token is not one of ours, or is another filter's */
 export function listJobs(
-  store: JobStore,
+  store: Store,
   filter: JobFilter | undefined,
   pageSize: number,
   pageToken: string,
@@ -52,11 +52,7 @@ interface Cursor {
   at: number;
 }
 
-function* mergedIds(
-  store: JobStore,
-  groups: readonly Group[],
-  before: string | undefined,
-): Generator<string> {
+function* mergedIds(store: Store, groups: readonly Group[], before: string | undefined): Generator<string> {
   const newest = (a: Cursor, b: Cursor): number => ((a.ids[a.at] ?? "") < (b.ids[b.at] ?? "") ? 1 : -1);
   const cursors = groups.map((group) => ({ group, ids: store.idsOfGroup(group, before, CHUNK), at: 0 }));
   const queue = new TinyQueue<Cursor>(

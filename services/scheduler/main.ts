@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { systemClock } from "../../platform/clock.ts";
 import { connect, unary } from "../../platform/grpc/client.ts";
 import { GrpcServer } from "../../platform/grpc/server.ts";
 import { part, runProcess } from "../../platform/lifecycle.ts";
@@ -24,6 +25,8 @@ const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS);
 const metrics = new SchedulerMetrics(registry, () => leader.current());
 const leader: Leader = new Leader({
   nats,
+  clock: systemClock,
+  random: Math.random,
   objects: new JetStreamObjects(nats),
   log,
   metrics,

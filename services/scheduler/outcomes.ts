@@ -1,3 +1,4 @@
+import type { Cancel, Clock } from "../../platform/clock.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
@@ -5,11 +6,12 @@ import { Stream } from "../../platform/nats/names.ts";
 import type { Tail } from "../../platform/nats/tail.ts";
 import { type JobError, type JobProgress, JobResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { type Outcome, OutcomeBatch } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
-import type { Duration } from "../../proto/gen/google/protobuf/duration.ts";
+import { toMs } from "./domain/backoff.ts";
 import type { Command } from "./domain/commands.ts";
 
 export interface OutcomeReaderOptions {
-  readonly nats: Nats;
+  readonly nats: Pick<Nats, "tail" | "streamInfo">;
+  readonly clock: Clock;
   readonly log: Logger;
   /** The journal's outcomes_through: reading goes on behind it. */
   readonly after: number;
@@ -55,20 +57,21 @@ export class OutcomeReader {
   async readToEnd(): Promise<void> {
     const { lastSequence } = await this.#options.nats.streamInfo(Stream.outcomes);
     if (this.#through >= lastSequence) return;
-    this.#heardAtMs = performance.now();
-    let watchdog: NodeJS.Timeout | undefined;
+    const { clock } = this.#options;
+    this.#heardAtMs = clock.monotonic();
+    let stopWatching: Cancel | undefined;
     const reached = new Promise<void>((resolve, reject) => {
       this.#waiting.push({ sequence: lastSequence, resolve, reject });
-      watchdog = setInterval(() => {
-        if (performance.now() - this.#heardAtMs > STALL_MS) reject(unavailable("reading OUTCOMES stalled"));
-      }, 250);
+      stopWatching = clock.every(250, () => {
+        if (clock.monotonic() - this.#heardAtMs > STALL_MS) reject(unavailable("reading OUTCOMES stalled"));
+      });
     });
-    await reached.finally(() => clearInterval(watchdog));
+    await reached.finally(() => stopWatching?.());
   }
 
   #onMessage(sequence: number, data: Uint8Array): void {
-    const { log, onCommands, random } = this.#options;
-    this.#heardAtMs = performance.now();
+    const { log, onCommands, random, clock } = this.#options;
+    this.#heardAtMs = clock.monotonic();
     try {
       const batch = OutcomeBatch.decode(data);
       const commands = batch.outcomes.flatMap((outcome) => {
@@ -141,13 +144,14 @@ function toCommand(outcome: Outcome, random: () => number): Command | undefined 
     case "completed":
       return { kind: "complete", lease, ...outcome.outcome.value };
     case "failed": {
-      const { error, retryAfter } = outcome.outcome.value;
+      const { error, retryAfter, timedOut } = outcome.outcome.value;
       return {
         kind: "fail",
         lease,
         error: error ?? UNKNOWN_ERROR,
         retryAfterMs: toMs(retryAfter),
-        jitter: random(),
+        timedOut,
+        random: random(),
       };
     }
     case "cancelled":
@@ -159,8 +163,4 @@ function toCommand(outcome: Outcome, random: () => number): Command | undefined 
     default:
       return undefined;
   }
-}
-
-function toMs(duration: Duration | undefined): number | undefined {
-  return duration && Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 }

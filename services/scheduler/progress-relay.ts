@@ -4,7 +4,7 @@ import { JobProgressEvent, ProgressBatch } from "../../proto/gen/arrwdb/worker/v
 import type { JobTable } from "./jobs.ts";
 
 export interface ProgressRelayOptions {
-  readonly nats: Nats;
+  readonly nats: Pick<Nats, "publish" | "subscribe">;
   readonly table: JobTable;
   readonly maySend: () => boolean;
 }

@@ -1,32 +1,27 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { encode } from "../../platform/encode.ts";
-import { ArrwError, ErrorCode, notFound, toArrwError, unavailable } from "../../platform/errors.ts";
+import { notFound, unavailable } from "../../platform/errors.ts";
 import { type ImplementedService, implement } from "../../platform/grpc/server.ts";
 import {
   SchedulerServiceService,
-  type Submission,
   SubmitJobsResponse,
 } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
-import type {
-  GetQueueStatsResponse,
-  Job,
-  SubmitJobsResult,
-  TypeStats,
-} from "../../proto/gen/arrwdb/v1/jobs.ts";
-import {
-  BLOCKED,
-  CANCELLED,
-  COMPLETED,
-  FAILED,
-  isTerminal,
-  type JobState,
-  PENDING,
-  RUNNING,
-  SCHEDULED,
-} from "./domain/state.ts";
+import type { Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { Worker } from "../../proto/gen/arrwdb/v1/queues.ts";
+import { type JobState, PENDING } from "./domain/state.ts";
+import { changeJob, changeJobs } from "./job-changes.ts";
 import type { Entry } from "./jobs.ts";
-import type { Leader } from "./leader.ts";
-import { listJobs } from "./listing.ts";
+import type { Leader, View } from "./leader.ts";
+import { listJobs, type Page } from "./listing.ts";
+import { queueStats } from "./queue-stats.ts";
+import { durable, resultOf, submitOne } from "./submit.ts";
 import type { Term } from "./term.ts";
+import type { Worker as KnownWorker } from "./workers.ts";
+
+/** A bulk change ends so long before the caller's deadline. */
+const BULK_MARGIN_MS = 2_000;
+const DRAIN_TIMEOUT_MS = 5_000;
+const DRAIN_POLL_MS = 50;
 
 /** The scheduler's gRPC API. Every reply, a refusal too, waits until the revision it was decided on is durable. */
 export function schedulerService(leader: Leader, maxActiveJobs: number): ImplementedService {
@@ -35,159 +30,132 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       const term = leader.term();
       const decided = submissions.map((submission) => submitOne(term, submission, maxActiveJobs));
       term.dispatcher.run();
-      await durable(decided.flatMap((each) => (each instanceof ArrwError ? [] : [each.entry])));
+      await durable(decided.flatMap((each) => ("entry" in each ? [each.entry] : [])));
       return encode(SubmitJobsResponse, { results: decided.map((each) => resultOf(term, each)) });
     },
 
     getJob: async ({ jobId }) => {
-      const term = leader.term();
-      const entry = term.table.find(jobId);
-      return { job: visible(term, entry, jobId) };
+      const view = leader.view();
+      const { table } = view.projection;
+      return { job: visible(view, table.find(jobId), jobId), staleSequence: view.staleSequence };
     },
 
     listJobs: async ({ filter, pageSize, pageToken }) => {
-      const term = leader.term();
-      const through = await term.flush();
-      // The term may have ended meanwhile, and its store with it.
-      if (leader.term() !== term) throw unavailable("the scheduler stopped leading", { retryAfterMs: 500 });
-      const { jobs, nextPageToken, totalSize } = listJobs(term.table.store, filter, pageSize, pageToken);
-      const total = totalSize === undefined ? undefined : BigInt(totalSize);
+      const view = leader.view();
+      const { page, through } = await pageOf(leader, view, filter, pageSize, pageToken);
       return {
-        jobs,
-        nextPageToken,
-        totalSize: total,
+        jobs: page.jobs.map((job) => explained(view, job)),
+        nextPageToken: page.nextPageToken,
+        totalSize: page.totalSize === undefined ? undefined : BigInt(page.totalSize),
         cursor: Buffer.from(`1:${through}`).toString("base64url"),
+        staleSequence: view.staleSequence,
       };
     },
 
     cancelJob: async ({ jobId, reason }) => {
       const term = leader.term();
-      const outcome = term.table.transition(jobId, { kind: "requestCancel", reason });
-      const { entry } = outcome;
-      if (!entry) throw notFound("job", jobId);
-      await durable([entry]);
-      if (!outcome.accepted && outcome.rejection === "TERMINAL") {
-        throw new ArrwError("FAILED_PRECONDITION", `job ${jobId} has ended and can't be cancelled`, {
-          reason: "JOB_TERMINAL",
-          resource: { type: "job", name: jobId },
-        });
-      }
-      return { job: visible(term, entry, jobId) };
+      const entry = await changeJob(term, jobId, { kind: "requestCancel", reason }, maxActiveJobs);
+      return { job: visible(leader.view(), entry, jobId) };
     },
 
-    getQueueStats: async () => ({ stats: queueStats(leader.term()) }),
+    retryJob: async ({ jobId, fromCheckpoint }) => {
+      const term = leader.term();
+      const entry = await changeJob(term, jobId, { kind: "retry", fromCheckpoint }, maxActiveJobs);
+      return { job: visible(leader.view(), entry, jobId) };
+    },
+
+    deleteJob: async ({ jobId }) => {
+      await changeJob(leader.term(), jobId, { kind: "delete" }, maxActiveJobs);
+      return {};
+    },
+
+    changeJobs: async (request, { deadlineMs }) => {
+      const term = leader.term();
+      const list = async (filter: JobFilter, pageSize: number, pageToken: string): Promise<Page> =>
+        (await pageOf(leader, leader.view(), filter, pageSize, pageToken)).page;
+      const isTimeUp = (): boolean => leader.term() !== term || Date.now() > deadlineMs - BULK_MARGIN_MS;
+      return changeJobs(term, request, { list, maxActiveJobs, isTimeUp });
+    },
+
+    changeQueue: async ({ type, paused, maxRunning }) => {
+      const term = leader.term();
+      const queue = term.queues.get(type);
+      const changed = { type, paused: paused ?? queue.paused, maxRunning: maxRunning ?? queue.maxRunning };
+      term.queues.set(changed);
+      await term.storeQueues();
+      term.dispatcher.run();
+      return { queue: changed };
+    },
+
+    getQueueStats: async () => ({ stats: queueStats(leader.view()) }),
+
+    listWorkers: async () => {
+      const workers = [...leader.term().workers].map(shownWorker);
+      return { workers: workers.sort((a, b) => (a.workerId < b.workerId ? -1 : 1)) };
+    },
+
+    drainWorker: async ({ workerId }) => ({ worker: await drained(leader.term(), workerId) }),
   });
 }
 
-/** A job that was submitted, now or before, or why not. */
-type Submitted = { readonly entry: Entry; readonly mismatch: boolean } | ArrwError;
-
-function submitOne(term: Term, submission: Submission, maxActiveJobs: number): Submitted {
-  const { table, retention } = term;
-  const requestId = submission.request?.requestId ?? "";
-  const known = requestId === "" ? undefined : table.findRequest(requestId);
-  if (known?.head) {
-    return { entry: known, mismatch: !known.head.requestDigest.equals(submission.requestDigest) };
+async function pageOf(
+  leader: Leader,
+  view: View,
+  filter: JobFilter | undefined,
+  pageSize: number,
+  pageToken: string,
+): Promise<{ page: Page; through: number }> {
+  const { projection } = view;
+  const through = await projection.flush();
+  // The term may have ended meanwhile, and its store with it.
+  if (leader.view().projection !== projection) {
+    throw unavailable("the scheduler stopped leading", { retryAfterMs: 500 });
   }
-  // A repeat of a submit that was taken is no new job, whatever the limits say.
-  const limited = retention.full || table.active >= maxActiveJobs;
-  const taken = limited ? table.find(submission.jobId) : undefined;
-  if (taken?.head) return { entry: taken, mismatch: false };
-  if (retention.full) {
-    return new ArrwError("RESOURCE_EXHAUSTED", "the journal is near its bound", {
-      reason: "JOURNAL_FULL",
-      retryAfterMs: 5_000,
-    });
-  }
-  if (table.active >= maxActiveJobs) {
-    const message = `${table.active} jobs have not ended, at most ${maxActiveJobs} may`;
-    return new ArrwError("RESOURCE_EXHAUSTED", message, { reason: "TOO_MANY_JOBS", retryAfterMs: 1_000 });
-  }
-  try {
-    return { entry: table.submit(submission), mismatch: false };
-  } catch (error) {
-    return toArrwError(error);
-  }
+  return { page: listJobs(projection.store, filter, pageSize, pageToken), through };
 }
 
-function resultOf(term: Term, submitted: Submitted): SubmitJobsResult {
-  if (submitted instanceof ArrwError) return { outcome: { $case: "error", value: submitError(submitted) } };
-  const { entry, mismatch } = submitted;
-  const job = term.table.visible(entry);
-  if (mismatch) {
-    const message = `request_id ${JSON.stringify(job?.requestId ?? "")} belongs to job ${entry.jobId}, which was submitted with another body`;
-    return { outcome: { $case: "error", value: submitError(new ArrwError("ALREADY_EXISTS", message)) } };
+/** The job for a client. @throws NOT_FOUND; UNAVAILABLE where a standby can't know that */
+function visible(view: View, entry: Entry | undefined, jobId: string): Job {
+  const job = entry && view.projection.table.visible(entry);
+  if (job) return explained(view, job, entry.committed);
+  if (view.term) throw notFound("job", jobId);
+  const message = `no scheduler leads, and job ${jobId} is not in the journal up to ${view.staleSequence}`;
+  throw unavailable(message, { retryAfterMs: 500 });
+}
+
+/** With what a job waits for; only the leader knows. */
+function explained({ term, projection }: View, job: Job, state?: JobState): Job {
+  if (!term || job.status !== PENDING) return job;
+  const current = state ?? projection.table.find(job.jobId)?.committed;
+  return current ? { ...job, waitingFor: term.dispatcher.waitingFor(current) } : job;
+}
+
+/** Takes effect at once; answers when the worker itself says so, hence for ever. */
+async function drained(term: Term, workerId: string): Promise<Worker> {
+  const worker = term.workers.get(workerId);
+  // A worker that only its leases speak of has not been heard of since the takeover.
+  if (!worker?.startedAt) throw notFound("worker", workerId);
+  worker.drainRequested = true;
+  for (let waitedMs = 0; !worker.draining; waitedMs += DRAIN_POLL_MS) {
+    if (term.workers.get(workerId) !== worker) throw notFound("worker", workerId);
+    if (waitedMs >= DRAIN_TIMEOUT_MS) throw unavailable(`worker ${workerId} has not answered`);
+    await delay(DRAIN_POLL_MS);
   }
-  if (!job) return { outcome: { $case: "error", value: submitError(notFound("job", entry.jobId)) } };
-  return { outcome: { $case: "job", value: job } };
+  return shownWorker(worker);
 }
 
-function submitError(error: ArrwError) {
-  return { code: ErrorCode[error.code], message: error.message, violations: [...error.violations] };
-}
-
-/** Waits for the acknowledgement of the newest record of each job. @throws UNAVAILABLE when it will not come */
-async function durable(entries: readonly Entry[]): Promise<void> {
-  const batches = new Set(entries.map((entry) => entry.batch));
-  for (const batch of batches) await batch?.done;
-}
-
-function visible(term: Term, entry: Entry | undefined, jobId: string): Job {
-  const job = entry && term.table.visible(entry);
-  if (!job) throw notFound("job", jobId);
-  return job;
-}
-
-function queueStats(term: Term): GetQueueStatsResponse {
-  const groups = term.table.store.counts.matching(undefined);
-  const count = (...statuses: number[]): bigint =>
-    BigInt(groups.reduce((sum, group) => sum + (statuses.includes(group.status) ? group.count : 0), 0));
-  const workers = [...term.workers];
-  const types = new Map<string, { pending: number; running: number }>();
-  for (const { type, status, count: jobs } of groups) {
-    if (isTerminal(status)) continue;
-    const entry = types.get(type) ?? { pending: 0, running: 0 };
-    if (status === PENDING) entry.pending += jobs;
-    if (status === RUNNING) entry.running += jobs;
-    types.set(type, entry);
-  }
-  const now = term.table.now().getTime();
+function shownWorker(worker: KnownWorker): Worker {
+  const { workerId, host, version, types, slots, draining, drainRequested, startedAt } = worker;
+  const silentMs = performance.now() - worker.heardAtMs;
   return {
-    totalJobs: BigInt(groups.reduce((sum, group) => sum + group.count, 0)),
-    pendingJobs: count(PENDING),
-    scheduledJobs: count(SCHEDULED),
-    blockedJobs: count(BLOCKED),
-    runningJobs: count(RUNNING),
-    completedJobs: count(COMPLETED),
-    failedJobs: count(FAILED),
-    cancelledJobs: count(CANCELLED),
-    queueSize: count(PENDING),
-    numWorkers: workers.length,
-    slots: workers.reduce((sum, worker) => sum + worker.slots, 0),
-    slotsUsed: workers.reduce((sum, worker) => sum + worker.leases.size, 0),
-    byType: [...types]
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([type, { pending, running }]) =>
-        typeStats(type, pending, running, term.dispatcher.oldestPending(type), now),
-      ),
-    running: true,
-  };
-}
-
-function typeStats(
-  type: string,
-  pending: number,
-  running: number,
-  oldest: JobState | undefined,
-  now: number,
-): TypeStats {
-  const ageMs = Math.max(0, now - (oldest?.job.runAt?.getTime() ?? now));
-  const oldestPendingAge = { seconds: BigInt(Math.floor(ageMs / 1000)), nanos: (ageMs % 1000) * 1_000_000 };
-  return {
-    type,
-    pendingJobs: BigInt(pending),
-    runningJobs: BigInt(running),
-    oldestPendingAge: oldest ? oldestPendingAge : undefined,
-    paused: false,
+    workerId,
+    host,
+    version,
+    types: [...types].sort(),
+    slots,
+    leases: [...worker.leases.values()].map(({ lease, jobId }) => ({ lease, jobId })),
+    draining: draining || drainRequested,
+    startedAt,
+    heardAt: new Date(Date.now() - silentMs),
   };
 }

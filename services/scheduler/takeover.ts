@@ -5,17 +5,17 @@ import type { Logger } from "../../platform/log.ts";
 import type { Nats, StreamInfo } from "../../platform/nats/connection.ts";
 import { Stream, Subject } from "../../platform/nats/names.ts";
 import { AppendError } from "../../platform/nats/publisher.ts";
-import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
-import type { JobTable } from "./jobs.ts";
+import type { StreamMessage } from "../../platform/nats/tail.ts";
+import { JournalBatch } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import type { Queue } from "../../proto/gen/arrwdb/v1/queues.ts";
 import { JOURNAL_VERSION } from "./journal.ts";
+import type { Projection } from "./projection.ts";
 import { checksumOf, JobStore, type Through } from "./store.ts";
 
 /** How a scheduler comes to lead: it follows the journal to its end and appends an EPOCH batch there. */
 
 const STALL_TIMEOUT_MS = 10_000;
 const APPEND_TIMEOUT_MS = 5_000;
-/** Rows that gather while the journal is read before they are flushed. */
-const FLUSH_ROWS = 20_000;
 const MAX_ATTEMPTS = 100;
 
 /** Where the journal stands. */
@@ -26,6 +26,7 @@ export interface Position {
   bytes: Uint8Array;
   outcomesThrough: number;
   lastLease: bigint;
+  queues: readonly Queue[];
 }
 
 /** A journal that a newer release wrote: this one must not lead. */
@@ -49,6 +50,7 @@ export async function openStore(
     bytes: new Uint8Array(0),
     outcomesThrough: 0,
     lastLease: 0n,
+    queues: [],
   };
   const store = openFiles(path, log);
   const through = store.through();
@@ -62,13 +64,14 @@ export async function openStore(
   }
   if (typeof problem !== "string") {
     const { bytes, batch } = problem;
-    const { outcomesThrough, lastLease } = batch;
+    const { outcomesThrough, lastLease, queues } = batch;
     const position = {
       ...start,
       sequence: through.sequence,
       bytes,
       outcomesThrough: Number(outcomesThrough),
       lastLease,
+      queues,
     };
     return { store, position };
   }
@@ -119,43 +122,15 @@ async function mismatch(
   return { bytes: message.data, batch };
 }
 
-/** Takes up all of the journal behind `position`, which moves on with it. */
-export async function follow(nats: Nats, table: JobTable, position: Position): Promise<void> {
-  let flushing = false;
-  const end = await nats.readToEnd(
-    Stream.journal,
-    position.sequence + 1,
-    ({ sequence, data }) => {
-      const batch = JournalBatch.decode(data);
-      if (batch.version > JOURNAL_VERSION) throw new JournalTooNew(batch.version);
-      for (const bytes of batch.records) table.replay(JournalRecord.decode(bytes), sequence, bytes);
-      position.sequence = sequence;
-      position.bytes = data;
-      position.outcomesThrough = Math.max(position.outcomesThrough, Number(batch.outcomesThrough));
-      if (batch.lastLease > position.lastLease) position.lastLease = batch.lastLease;
-      if (flushing || table.store.dirtyRows < FLUSH_ROWS) return;
-      flushing = true;
-      // A store that fails is met by the flush that follows.
-      void flushStore(table, position)
-        .catch(() => undefined)
-        .finally(() => {
-          flushing = false;
-        });
-    },
-    STALL_TIMEOUT_MS,
-  );
+/** Takes up all of the journal behind what the projection has, up to its end as of now. */
+export async function readJournal(nats: Nats, projection: Projection, signal?: AbortSignal): Promise<void> {
+  const { position } = projection;
+  const onMessage = (message: StreamMessage): void => {
+    signal?.throwIfAborted();
+    projection.follow(message);
+  };
+  const end = await nats.readToEnd(Stream.journal, position.sequence + 1, onMessage, STALL_TIMEOUT_MS);
   position.sequence = Math.max(position.sequence, end);
-}
-
-/** Flushes the store up to a position and lets go of jobs that ended. @returns the sequence that it goes through */
-export async function flushStore(table: JobTable, position: Position): Promise<number> {
-  if (position.bytes.length === 0) return 0;
-  const { through, jobIds } = await table.store.flush(() => {
-    const { streamCreatedAt, sequence, bytes } = position;
-    return { streamCreatedAt, sequence, checksum: checksumOf(bytes) };
-  });
-  table.evict(jobIds);
-  return through;
 }
 
 /**
@@ -165,12 +140,12 @@ export async function flushStore(table: JobTable, position: Position): Promise<n
  */
 export async function appendEpoch(
   nats: Nats,
-  table: JobTable,
-  position: Position,
+  projection: Projection,
   leaderAddress: string,
 ): Promise<number> {
+  const { position } = projection;
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
-    await follow(nats, table, position);
+    await readJournal(nats, projection);
     const bytes = JournalBatch.encode({
       version: JOURNAL_VERSION,
       epoch: 0n,
@@ -178,6 +153,7 @@ export async function appendEpoch(
       lastLease: position.lastLease,
       leaderAddress,
       records: [],
+      queues: [...position.queues],
     }).finish();
     try {
       const expectedLastSequence = position.sequence;

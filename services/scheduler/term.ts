@@ -1,32 +1,34 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Clock } from "../../platform/clock.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
-import { Stream } from "../../platform/nats/names.ts";
 import type { ObjectStore } from "../../platform/nats/objects.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Effect } from "./domain/commands.ts";
-import { isTerminal, type JobState, SCHEDULED } from "./domain/state.ts";
+import { isTerminal, type JobState, RUNNING, SCHEDULED } from "./domain/state.ts";
 import { type CloseFence, Fences } from "./fences.ts";
 import { Heartbeats } from "./heartbeats.ts";
 import { Janitor } from "./janitor.ts";
-import { type Entry, JobTable, type Transition } from "./jobs.ts";
+import type { Entry, JobTable, Transition } from "./jobs.ts";
 import { Journal } from "./journal.ts";
 import type { SchedulerMetrics } from "./metrics.ts";
 import { OutcomeReader } from "./outcomes.ts";
 import { ProgressRelay } from "./progress-relay.ts";
+import type { Projection } from "./projection.ts";
+import { Queues } from "./queues.ts";
 import { Retention, type RetentionLimits } from "./retention.ts";
-import { appendEpoch, flushStore, openStore, type Position } from "./takeover.ts";
+import { appendEpoch } from "./takeover.ts";
 import { Timers } from "./timers.ts";
 import { Workers } from "./workers.ts";
 
 export interface TermOptions {
   readonly nats: Nats;
+  readonly clock: Clock;
+  /** Random number in [0, 1), for the jitter of retries. */
+  readonly random: () => number;
   readonly objects: ObjectStore;
   readonly log: Logger;
   readonly metrics: SchedulerMetrics;
-  /** Folder of the local store. */
-  readonly storePath: string;
   readonly address: string;
   readonly leaseTimeoutMs: number;
   readonly maxActiveJobs: number;
@@ -38,24 +40,19 @@ export interface TermOptions {
   readonly onLost: (error: Error) => void;
 }
 
-/** Short jobs end within this and are then written once; a restart reads that much of the journal again. */
-const FLUSH_MS = 5_000;
-/** So many rows are flushed at once: what waits is in memory. */
-const FLUSH_ROWS = 50_000;
-const FLUSH_CHECK_MS = 500;
-
 /**
- * One leadership: all that is in memory, from the takeover to the first append that fails. A term that ended is
- * thrown away whole; the next one starts from the journal.
+ * One leadership: from the takeover to the first append that fails. A term that ended is thrown away with all that is in
+ * memory; what follows starts from the journal.
  */
 export class Term {
   readonly table: JobTable;
   readonly dispatcher: Dispatcher;
+  readonly projection: Projection;
   readonly workers = new Workers();
+  readonly queues: Queues;
   readonly retention: Retention;
   readonly epoch: number;
   readonly #options: TermOptions;
-  readonly #position: Position;
   readonly #journal: Journal<Transition>;
   readonly #outcomes: OutcomeReader;
   readonly #heartbeats: Heartbeats;
@@ -63,74 +60,70 @@ export class Term {
   readonly #timers: Timers;
   readonly #fences: Fences;
   readonly #janitor: Janitor;
-  #flushTimer: NodeJS.Timeout | undefined;
-  #flushing: Promise<unknown> = Promise.resolve();
-  #outcomesThrough: number;
   #ended = false;
 
-  /** Takes over: follows the journal, appends the EPOCH batch, starts all loops. @throws when that fails */
-  static async begin(options: TermOptions): Promise<Term> {
-    const { nats, log, storePath, address } = options;
-    const startedAt = performance.now();
-    const info = await nats.streamInfo(Stream.journal);
-    const { store, position } = await openStore(storePath, nats, info, log);
+  /**
+   * Takes over from what a standby has read: appends the EPOCH batch, starts all loops.
+   * @throws when that fails; the projection is closed then
+   */
+  static async begin(options: TermOptions, projection: Projection): Promise<Term> {
+    const { nats, clock, log, address } = options;
+    const startedAtMs = clock.monotonic();
     let term: Term | undefined;
     try {
-      const table = new JobTable({
-        store,
-        onDecided: (before, after, entry) => term?.onDecided(before, after, entry),
-      });
-      for (const jobId of store.activeJobIds()) table.load(jobId);
-      const epoch = await appendEpoch(nats, table, position, address);
-      await flushStore(table, position);
-      term = new Term(options, table, position, epoch);
+      const epoch = await appendEpoch(nats, projection, address);
+      term = new Term(options, projection, epoch);
       await term.#start();
-      const ms = Math.round(performance.now() - startedAt);
-      log.info({ epoch, active_jobs: table.active, ms }, "leading");
+      const ms = Math.round(clock.monotonic() - startedAtMs);
+      log.info({ epoch, active_jobs: projection.table.active, ms }, "leading");
       return term;
     } catch (error) {
       // A term that began has loops that would go on writing.
-      await (term ? term.stop() : store.close());
+      await (term ? term.stop() : projection.close());
       throw error;
     }
   }
 
-  constructor(options: TermOptions, table: JobTable, position: Position, epoch: number) {
-    const { nats, log, maySend, leaseTimeoutMs, metrics } = options;
+  constructor(options: TermOptions, projection: Projection, epoch: number) {
+    const { nats, clock, log, maySend, leaseTimeoutMs, metrics } = options;
+    const { table, position } = projection;
     this.#options = options;
+    this.projection = projection;
     this.table = table;
     this.epoch = epoch;
-    this.#position = position;
-    this.#outcomesThrough = position.outcomesThrough;
+    this.queues = new Queues(position.queues);
+    projection.start((error) => options.onLost(error));
     const journal = new Journal<Transition>({
       nats,
+      clock,
       epoch,
       outcomesThrough: position.outcomesThrough,
       lastLease: position.lastLease,
+      queues: this.queues,
       onCommitted: (batch, sequence, bytes) => {
-        this.#position.sequence = sequence;
-        this.#position.bytes = bytes;
-        this.#outcomesThrough = batch.outcomesThrough;
+        const effects = projection.committed(batch, sequence, bytes);
         this.retention.appended(bytes.length);
-        this.#perform(table.committed(batch, sequence));
+        this.#perform(effects);
       },
       onLost: (error) => options.onLost(error),
       onAppended: (records, bytes, seconds) => metrics.appended(records, bytes, seconds),
     });
     this.#journal = journal;
-    table.lead(journal);
+    table.lead(journal, (before, after, entry) => this.#onDecided(before, after, entry));
     const { workers } = this;
     const nextLease = (): bigint => {
       journal.lastLease += 1n;
       return journal.lastLease;
     };
-    this.dispatcher = new Dispatcher({ nats, table, workers, epoch, nextLease, maySend });
+    const { queues } = this;
+    this.dispatcher = new Dispatcher({ nats, clock, table, workers, queues, epoch, nextLease, maySend });
     const { dispatcher } = this;
     this.#outcomes = new OutcomeReader({
       nats,
+      clock,
       log,
       after: position.outcomesThrough,
-      random: Math.random,
+      random: options.random,
       onCommands: (commands, sequence) => {
         for (const { jobId, command } of commands) {
           const outcome = table.transition(jobId, command);
@@ -143,6 +136,7 @@ export class Term {
     const onLost = (): void => metrics.workerLost();
     const heartbeats = {
       nats,
+      clock,
       log,
       table,
       workers,
@@ -153,11 +147,15 @@ export class Term {
     };
     this.#heartbeats = new Heartbeats({ ...heartbeats, maySend, onLost });
     this.#progress = new ProgressRelay({ nats, table, maySend });
-    this.#timers = new Timers((jobIds) => {
-      for (const jobId of jobIds) this.#due(jobId);
-      dispatcher.run();
-    });
-    this.#fences = new Fences(log, options.closeFence, (jobId, lease) => {
+    this.#timers = new Timers(
+      clock,
+      (jobIds) => {
+        for (const jobId of jobIds) this.#due(jobId);
+        dispatcher.run();
+      },
+      (jobId) => table.isActive(jobId),
+    );
+    this.#fences = new Fences(clock, log, options.closeFence, (jobId, lease) => {
       table.transition(jobId, { kind: "fenceClosed", lease });
     });
     this.#janitor = new Janitor({
@@ -172,24 +170,30 @@ export class Term {
       table,
       limits: options.limits,
       settled: () => journal.settled(),
-      flush: () => this.flush(),
-      outcomesThrough: () => this.#outcomesThrough,
+      flush: () => projection.flush(),
+      outcomesThrough: () => position.outcomesThrough,
     });
   }
 
-  /** Follows every decided transition. */
-  onDecided(before: JobState | undefined, after: JobState | undefined, entry: Entry): void {
+  /** Bytes of what was decided and is not durable yet. */
+  get backlogBytes(): number {
+    return this.#journal.backlogBytes;
+  }
+
+  /** Makes the queues as they are now durable. */
+  async storeQueues(): Promise<void> {
+    await this.#journal.touch().done;
+  }
+
+  #onDecided(before: JobState | undefined, after: JobState | undefined, entry: Entry): void {
     this.dispatcher.onDecided(before, after, entry);
-    if (after?.job.status === SCHEDULED && after.job.runAt) this.#timers.add(entry.jobId, after.job.runAt);
+    if (after) this.#setTimers(before, after);
     if (after && before) this.#options.metrics.transition(before.job, after.job);
   }
 
-  /** Writes everything durable to the store. @returns the sequence that it goes through */
-  async flush(): Promise<number> {
-    if (this.#ended) return 0;
-    const flushing = flushStore(this.table, this.#position);
-    this.#flushing = flushing;
-    return await flushing;
+  #setTimers(before: JobState | undefined, { job, deadline }: JobState): void {
+    if (job.status === SCHEDULED && job.runAt) this.#timers.add(job.jobId, job.runAt);
+    if (deadline && deadline !== before?.deadline) this.#timers.add(job.jobId, deadline);
   }
 
   /** Ends the term: who waits for a transition gets UNAVAILABLE and may repeat the call. */
@@ -198,15 +202,13 @@ export class Term {
   ): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
-    clearTimeout(this.#flushTimer);
     this.#timers.stop();
     this.#fences.stop();
     this.#janitor.stop();
     this.#progress.stop();
     this.#journal.fail(unavailable("the scheduler stopped leading", { cause: error, retryAfterMs: 500 }));
     await Promise.all([this.retention.stop(), this.#heartbeats.stop(), this.#outcomes.stop()]);
-    await this.#flushing.catch(() => undefined);
-    await this.table.store.close();
+    await this.projection.close();
   }
 
   /** A graceful end: what is on its way is waited for. */
@@ -215,7 +217,7 @@ export class Term {
     await this.#heartbeats.stop();
     await this.#outcomes.stop();
     await this.#journal.settled().catch(() => undefined);
-    await this.flush().catch(() => undefined);
+    await this.projection.flush().catch(() => undefined);
     await this.stop();
   }
 
@@ -227,7 +229,7 @@ export class Term {
       const state = entry.head;
       if (!state) continue;
       const { job, fencePending } = state;
-      if (job.status === SCHEDULED && job.runAt) this.#timers.add(entry.jobId, job.runAt);
+      if (!isTerminal(job.status)) this.#setTimers(undefined, state);
       if (fencePending !== 0n) this.#fences.add(job.libraryId, entry.jobId, fencePending);
     }
     // Room first: what is taken up below is appended.
@@ -239,12 +241,12 @@ export class Term {
     this.#progress.start();
     this.retention.start();
     this.#janitor.start();
-    this.#armFlush();
     dispatcher.run();
   }
 
   #due(jobId: string): void {
     const { table } = this;
+    if (!table.isActive(jobId)) return;
     const outcome = table.transition(jobId, { kind: "due" });
     const runAt = outcome.entry?.head?.job.runAt;
     // The clock went back, or the heap held an older time.
@@ -260,25 +262,11 @@ export class Term {
       else if (effect.kind === "removePayload") this.#janitor.remove(effect.objectId);
     }
   }
-
-  #armFlush(waitedMs = 0): void {
-    this.#flushTimer = setTimeout(() => {
-      const due = waitedMs + FLUSH_CHECK_MS >= FLUSH_MS || this.table.store.dirtyRows >= FLUSH_ROWS;
-      if (!due) return this.#armFlush(waitedMs + FLUSH_CHECK_MS);
-      this.flush()
-        .then(() => nextTurn())
-        .catch((error: Error) => {
-          this.#options.log.error({ err: error }, "writing the local store failed");
-          if (!this.#ended) this.#options.onLost(error);
-        })
-        .finally(() => {
-          if (!this.#ended) this.#armFlush();
-        });
-    }, FLUSH_CHECK_MS);
-  }
 }
 
+/** Jobs that run come first: they hold what others wait for. Then those that wait, the longest first. */
 function readyAt(entry: Entry): number {
   const job = entry.head?.job;
-  return job && !isTerminal(job.status) ? (job.runAt?.getTime() ?? 0) : 0;
+  if (!job || isTerminal(job.status) || job.status === RUNNING) return 0;
+  return job.runAt?.getTime() ?? 0;
 }

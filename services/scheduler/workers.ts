@@ -15,11 +15,20 @@ export interface Worker {
   slots: number;
   types: ReadonlySet<string>;
   draining: boolean;
+  /** An operator wants it to take no more leases. */
+  drainRequested: boolean;
   host: string;
   version: string;
+  startedAt: Date | undefined;
   /** Monotonic ms at which its last heartbeat was processed. */
   heardAtMs: number;
   readonly leases: Map<bigint, Lease>;
+}
+
+/** A worker and the slots that are left. */
+export interface FreeWorker {
+  readonly workerId: string;
+  slots: number;
 }
 
 /** Workers as their heartbeats describe them, and the leases each holds. A worker is known until it counts as lost. */
@@ -42,6 +51,7 @@ export class Workers {
     worker.types = new Set(heartbeat.types);
     worker.draining = heartbeat.draining;
     worker.host = heartbeat.host;
+    worker.startedAt = heartbeat.startedAt;
     worker.version = heartbeat.version;
     worker.heardAtMs = nowMs;
     for (const { lease } of heartbeat.held) {
@@ -65,21 +75,17 @@ export class Workers {
 
   /** Slots of leases granted and not ended count at once; heartbeats only correct the number of slots. */
   freeSlots(worker: Worker): number {
-    return worker.draining ? 0 : worker.slots - worker.leases.size;
+    return worker.draining || worker.drainRequested ? 0 : worker.slots - worker.leases.size;
   }
 
-  /** The worker with the most free slots for a type. */
-  freest(type: string): Worker | undefined {
-    let best: Worker | undefined;
-    let bestFree = 0;
+  /** Workers that have free slots for a type. */
+  free(type: string): FreeWorker[] {
+    const free: FreeWorker[] = [];
     for (const worker of this.#workers.values()) {
-      const free = this.freeSlots(worker);
-      if (free > bestFree && worker.types.has(type)) {
-        best = worker;
-        bestFree = free;
-      }
+      const slots = this.freeSlots(worker);
+      if (slots > 0 && worker.types.has(type)) free.push({ workerId: worker.workerId, slots });
     }
-    return best;
+    return free;
   }
 
   /** Workers without a heartbeat for `timeoutMs`. */
@@ -90,8 +96,18 @@ export class Workers {
   #known(workerId: string, nowMs: number): Worker {
     let worker = this.#workers.get(workerId);
     if (!worker) {
-      const unknown = { slots: 0, types: new Set<string>(), draining: false, host: "", version: "" };
-      worker = { workerId, ...unknown, heardAtMs: nowMs, leases: new Map() };
+      worker = {
+        workerId,
+        slots: 0,
+        types: new Set<string>(),
+        draining: false,
+        drainRequested: false,
+        host: "",
+        version: "",
+        startedAt: undefined,
+        heardAtMs: nowMs,
+        leases: new Map(),
+      };
       this.#workers.set(workerId, worker);
     }
     return worker;

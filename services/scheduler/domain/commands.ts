@@ -5,6 +5,7 @@ import type { JobState } from "./state.ts";
 /** What can be asked of a job. Commands with a lease come from a worker and count only for the current lease. */
 export type Command =
   | { readonly kind: "submit"; readonly submission: Submission }
+  /** Its time has come: run_at, or the end of its total timeout. */
   | { readonly kind: "due" }
   | { readonly kind: "grant"; readonly lease: bigint; readonly workerId: string }
   | {
@@ -26,8 +27,10 @@ export type Command =
       readonly error: JobError;
       /** Delay that the failure asks for; undefined = the backoff. */
       readonly retryAfterMs: number | undefined;
+      /** The attempt ran into its execution timeout, or the job into its total timeout. */
+      readonly timedOut: boolean;
       /** Random number in [0, 1), for the jitter. */
-      readonly jitter: number;
+      readonly random: number;
     }
   | {
       readonly kind: "stopped";
@@ -40,6 +43,8 @@ export type Command =
   /** The worker was lost: no heartbeat within the lease timeout. */
   | { readonly kind: "lose"; readonly lease: bigint }
   | { readonly kind: "requestCancel"; readonly reason: string }
+  /** An ended job is to run again, from its start or from its last checkpoint. */
+  | { readonly kind: "retry"; readonly fromCheckpoint: boolean }
   /** The index has acknowledged that the lease's fence is closed. */
   | { readonly kind: "fenceClosed"; readonly lease: bigint }
   | { readonly kind: "delete" };
@@ -51,7 +56,7 @@ export type Rejection =
   | "EXISTS" // submit: the job is there
   | "NOT_FOUND" // no such job
   | "STALE_LEASE" // from another than the current lease, or an old checkpoint number
-  | "NOT_DUE" // due: its time has not come
+  | "NOT_DUE" // due: its time has not come; grant: its total timeout is up
   | "WRONG_STATE" // the state has no such transition
   | "ALREADY" // the state is already as asked
   | "TERMINAL"; // cancel: it ended otherwise

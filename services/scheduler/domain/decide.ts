@@ -26,6 +26,9 @@ export function decide(state: JobState | undefined, command: Command, now: Date)
       return decideGrant(state, command.lease, command.workerId, now);
     case "requestCancel":
       return decideCancel(state, command.reason, now);
+    case "retry":
+      if (!isTerminal(state.job.status)) return reject("WRONG_STATE");
+      return accept(transition.retried(state, command.fromCheckpoint, now), "job.retried");
     case "fenceClosed":
       if (state.fencePending === 0n || state.fencePending > command.lease) return reject("STALE_LEASE");
       return accept(transition.fenceClosed(state), "");
@@ -44,6 +47,7 @@ type LeaseCommand = Exclude<
   | { kind: "due" }
   | { kind: "grant" }
   | { kind: "requestCancel" }
+  | { kind: "retry" }
   | { kind: "fenceClosed" }
   | { kind: "delete" }
 >;
@@ -58,31 +62,45 @@ function decideOutcome(state: JobState, command: LeaseCommand, now: Date): Decis
         transition.checkpointed(state, command.number, command.data, command.progress),
         "job.checkpointed",
       );
-    case "complete":
-      return accept(transition.completed(state, command.result, command.progress, now), "job.completed");
-    case "stopped":
-      if (!cancelling) return accept(transition.ready(state, now), "job.released");
-      return cancelledNow(state, now, command.partialResult, command.progress);
-    case "release":
-      if (cancelling) return cancelledNow(state, now);
-      if (command.delayMs === undefined) return accept(transition.ready(state, now), "job.released");
-      return accept(transition.scheduledAt(state, later(now, command.delayMs)), "job.snoozed");
-    case "fail":
-      if (cancelling) return cancelledNow(transition.withError(state, command.error), now);
-      return decideFailure(state, command.error, command.retryAfterMs, command.jitter, now);
+    case "complete": {
+      const done = transition.attemptEnded(state, "completed", now);
+      return accept(transition.completed(done, command.result, command.progress, now), "job.completed");
+    }
+    case "stopped": {
+      const stopped = transition.attemptEnded(state, cancelling ? "cancelled" : "released", now);
+      if (!cancelling) return goOn(stopped, now, "job.released", now);
+      return cancelledNow(stopped, now, command.partialResult, command.progress);
+    }
+    case "release": {
+      const released = transition.attemptEnded(state, cancelling ? "cancelled" : "released", now);
+      if (cancelling) return cancelledNow(released, now);
+      if (command.delayMs === undefined) return goOn(released, now, "job.released", now);
+      return goOn(released, later(now, command.delayMs), "job.snoozed", now);
+    }
+    case "fail": {
+      const outcome = command.timedOut ? "timed_out" : "failed";
+      const failed = transition.attemptFailed(state, outcome, command.error, now);
+      if (cancelling) return cancelledNow(failed, now);
+      return decideFailure(failed, command.error, command.retryAfterMs, command.random, now);
+    }
     case "lose":
-      return decideLoss(state, now);
+      return decideLoss(transition.attemptEnded(state, "lost", now), now);
   }
 }
 
 function decideDue(state: JobState, now: Date): Decision {
-  if (state.job.status !== SCHEDULED) return reject("WRONG_STATE");
+  const { status } = state.job;
+  if (isTerminal(status)) return reject("WRONG_STATE");
+  // A running attempt is stopped by its worker, which knows the deadline; its report finds it here again.
+  if (status !== RUNNING && isExpired(state, now)) return expired(state, now);
+  if (status !== SCHEDULED) return reject("WRONG_STATE");
   if (state.job.runAt && state.job.runAt > now) return reject("NOT_DUE");
   return accept(transition.ready(state, now), "job.ready");
 }
 
 function decideGrant(state: JobState, lease: bigint, workerId: string, now: Date): Decision {
   if (state.job.status !== PENDING) return reject("WRONG_STATE");
+  if (isExpired(state, now)) return reject("NOT_DUE");
   const granted = transition.leased(state, lease, workerId, now);
   return accept(granted, "job.started", [{ kind: "assign", workerId, state: granted }]);
 }
@@ -104,15 +122,41 @@ function decideFailure(
   state: JobState,
   error: JobError,
   retryAfterMs: number | undefined,
-  jitter: number,
+  random: number,
   now: Date,
 ): Decision {
-  const { retries, maxRetries } = state.job;
+  const { retries, maxRetries, retryPolicy } = state.job;
   if (!error.retryable || retries >= maxRetries)
     return accept(transition.failed(state, error, now), "job.failed");
-  const delayMs = retryDelayMs(retries, jitter, retryAfterMs);
-  const retried = transition.withRetry(transition.withError(state, error));
-  return accept(transition.scheduledAt(retried, later(now, delayMs)), "job.retrying");
+  const delayMs = retryDelayMs(retryPolicy, retries, random, retryAfterMs);
+  return goOn(transition.withRetry(state), later(now, delayMs), "job.retrying", now);
+}
+
+/** Waits until it may be leased again; a job whose total timeout is up by then ends at once. */
+function goOn(
+  state: JobState,
+  at: Date,
+  event: string,
+  now: Date,
+  effects: readonly Effect[] = [],
+): Decision {
+  if (isExpired(state, at)) return expired(state, now, effects);
+  const next = at > now ? transition.scheduledAt(state, at) : transition.ready(state, now);
+  return accept(next, event, effects);
+}
+
+function isExpired(state: JobState, at: Date): boolean {
+  return state.deadline !== undefined && state.deadline <= at;
+}
+
+/** The total timeout is up. */
+function expired(state: JobState, now: Date, effects: readonly Effect[] = []): Decision {
+  const last = state.job.error;
+  const message = last
+    ? `the total timeout is up; the last failure was ${last.code}: ${last.message}`
+    : "the total timeout is up";
+  const error = { code: "DEADLINE_EXCEEDED", message, retryable: false };
+  return accept(transition.failed(state, error, now), "job.failed", effects);
 }
 
 function decideLoss(state: JobState, now: Date): Decision {
@@ -120,8 +164,7 @@ function decideLoss(state: JobState, now: Date): Decision {
   const effects = closeFence(lost);
   if (state.job.cancelRequested)
     return accept(transition.cancelled(lost, undefined, undefined, now), "job.cancelled", effects);
-  if (lost.consecutiveLosses < MAX_CONSECUTIVE_LOSSES)
-    return accept(transition.ready(lost, now), "job.lost", effects);
+  if (lost.consecutiveLosses < MAX_CONSECUTIVE_LOSSES) return goOn(lost, now, "job.lost", now, effects);
   const message = `${lost.consecutiveLosses} workers in a row were lost while they ran this job, without a checkpoint in between`;
   return accept(
     transition.failed(lost, { code: "WORKER_LOST", message, retryable: false }, now),

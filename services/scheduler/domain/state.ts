@@ -12,7 +12,7 @@ export const {
 export const { JOB_STATUS_RUNNING: RUNNING, JOB_STATUS_COMPLETED: COMPLETED } = JobStatus;
 export const { JOB_STATUS_FAILED: FAILED, JOB_STATUS_CANCELLED: CANCELLED } = JobStatus;
 
-/** COMPLETED, FAILED and CANCELLED never change again. */
+/** COMPLETED, FAILED and CANCELLED change only when somebody asks for a retry. */
 export function isTerminal(status: JobStatus): boolean {
   return status === COMPLETED || status === FAILED || status === CANCELLED;
 }

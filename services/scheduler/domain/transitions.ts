@@ -1,10 +1,22 @@
 import type { Submission } from "../../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
-import type { Job, JobError, JobProgress, JobResult, JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import type {
+  Job,
+  JobAttempt,
+  JobError,
+  JobProgress,
+  JobResult,
+  JobStatus,
+} from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { toMs } from "./backoff.ts";
 import { CANCELLED, COMPLETED, FAILED, type JobState, PENDING, RUNNING, SCHEDULED } from "./state.ts";
 
 /** Named constructors of states: the only places that set a status, so that field combinations are right for free. */
 
 export const DEFAULT_MAX_RETRIES = 3;
+/** Attempts that a job lists. */
+export const MAX_ATTEMPTS_LISTED = 20;
+/** Of the error of each of them, so that a record stays small. */
+export const MAX_ATTEMPT_MESSAGE_CHARACTERS = 500;
 
 const NO_BYTES = Buffer.alloc(0);
 
@@ -39,6 +51,10 @@ export function submitted(submission: Submission, now: Date): JobState {
     executionTimeout: request?.executionTimeout,
     attempts: [],
     waitingFor: "",
+    retryPolicy: request?.retryPolicy,
+    totalTimeout: request?.totalTimeout,
+    concurrencyKey: request?.concurrencyKey ?? "",
+    concurrencyLimit: request?.concurrencyKey ? request.concurrencyLimit || 1 : 0,
   };
   return {
     job,
@@ -51,7 +67,36 @@ export function submitted(submission: Submission, now: Date): JobState {
     consecutiveLosses: 0,
     leasesGranted: 0,
     cancelReason: "",
+    attemptsFailed: 0,
+    deadline: deadlineOf(job, runAt ?? now),
   };
+}
+
+function deadlineOf({ totalTimeout }: Job, from: Date): Date | undefined {
+  const timeoutMs = toMs(totalTimeout);
+  return timeoutMs === undefined ? undefined : new Date(from.getTime() + timeoutMs);
+}
+
+/** An ended job begins again: all retries are left, and the total timeout starts anew. Attempts are counted on. */
+export function retried(state: JobState, fromCheckpoint: boolean, now: Date): JobState {
+  const { job } = state;
+  const changes = {
+    status: PENDING,
+    runAt: now,
+    completedAt: undefined,
+    result: undefined,
+    progress: fromCheckpoint ? job.progress : undefined,
+    retries: 0,
+    cancelRequested: false,
+    workerId: "",
+  };
+  return next(state, changes, {
+    checkpoint: fromCheckpoint ? state.checkpoint : NO_BYTES,
+    consecutiveLosses: 0,
+    cancelReason: "",
+    attemptsFailed: job.attempt,
+    deadline: deadlineOf(job, now),
+  });
 }
 
 /** Ready to run: its time has come, or it was given back. */
@@ -66,9 +111,20 @@ export function scheduledAt(state: JobState, runAt: Date): JobState {
 
 /** Leased to a worker. A lease after a loss, a drain or a snooze repeats the attempt's number. */
 export function leased(state: JobState, lease: bigint, workerId: string, now: Date): JobState {
+  const attempt = state.attemptsFailed + 1;
+  const begun: JobAttempt = {
+    attempt,
+    lease,
+    workerId,
+    startedAt: now,
+    endedAt: undefined,
+    outcome: "",
+    error: undefined,
+  };
+  const attempts = [...state.job.attempts.slice(1 - MAX_ATTEMPTS_LISTED), begun];
   return next(
     state,
-    { status: RUNNING, attempt: state.job.retries + 1, workerId, startedAt: now },
+    { status: RUNNING, attempt, workerId, startedAt: now, attempts },
     { lease, checkpointNumber: 0, leasesGranted: state.leasesGranted + 1 },
   );
 }
@@ -111,9 +167,29 @@ export function cancelled(
   return ended(state, CANCELLED, changes, now);
 }
 
+/** How the current lease ended, before it is decided what follows. */
+export function attemptEnded(
+  state: JobState,
+  outcome: "completed" | "failed" | "timed_out" | "lost" | "released" | "cancelled",
+  now: Date,
+  error?: JobError,
+): JobState {
+  const attempts = state.job.attempts.map((each) =>
+    each.lease === state.lease ? { ...each, endedAt: now, outcome, error } : each,
+  );
+  return { ...state, job: { ...state.job, attempts } };
+}
+
 /** One failed attempt, before the retry or the end is decided. */
-export function withError(state: JobState, error: JobError): JobState {
-  return { ...state, job: { ...state.job, error } };
+export function attemptFailed(
+  state: JobState,
+  outcome: "failed" | "timed_out",
+  error: JobError,
+  now: Date,
+): JobState {
+  const cut = { ...error, message: error.message.slice(0, MAX_ATTEMPT_MESSAGE_CHARACTERS) };
+  const ended = attemptEnded(state, outcome, now, cut);
+  return { ...ended, job: { ...ended.job, error }, attemptsFailed: ended.job.attempt };
 }
 
 export function withRetry(state: JobState): JobState {
@@ -136,7 +212,9 @@ export function fenceClosed(state: JobState): JobState {
 }
 
 function ended(state: JobState, status: JobStatus, changes: Partial<Job>, now: Date): JobState {
-  return next(state, { ...changes, status, completedAt: now }, { lease: 0n, checkpoint: NO_BYTES });
+  // What did not complete may be tried again from where it stopped.
+  const kept = status === COMPLETED ? { checkpoint: NO_BYTES } : {};
+  return next(state, { ...changes, status, completedAt: now }, { lease: 0n, ...kept });
 }
 
 /** Every transition that clients see raises the revision by one. */

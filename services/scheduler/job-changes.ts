@@ -1,0 +1,123 @@
+import { ArrwError, notFound } from "../../platform/errors.ts";
+import type { ChangeJobsRequest } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import type { Job, JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { Command } from "./domain/commands.ts";
+import { BLOCKED, CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, SCHEDULED } from "./domain/state.ts";
+import type { Entry } from "./jobs.ts";
+import { durable, refusal } from "./submit.ts";
+import type { Term } from "./term.ts";
+
+/** What clients change of jobs that are there: cancel, retry, delete; one, or all that a filter matches. */
+
+export type Change = Extract<Command, { kind: "requestCancel" | "retry" | "delete" }>;
+
+const STATUSES: Readonly<Record<Change["kind"], readonly JobStatus[]>> = {
+  requestCancel: [SCHEDULED, BLOCKED, PENDING, RUNNING],
+  retry: [FAILED, CANCELLED],
+  delete: [COMPLETED, FAILED, CANCELLED],
+};
+
+/** Changes one job and waits until that is durable. @throws NOT_FOUND, FAILED_PRECONDITION, RESOURCE_EXHAUSTED */
+export async function changeJob(
+  term: Term,
+  jobId: string,
+  change: Change,
+  maxActiveJobs: number,
+): Promise<Entry> {
+  const { table, dispatcher } = term;
+  const refused = change.kind === "retry" ? refusal(term, maxActiveJobs) : undefined;
+  if (refused) throw refused;
+  const outcome = table.transition(jobId, change);
+  const { entry } = outcome;
+  if (!entry) throw notFound("job", jobId);
+  if (change.kind === "retry") dispatcher.run();
+  await durable([entry]);
+  if (outcome.accepted || outcome.rejection === "ALREADY") return entry;
+  if (outcome.rejection === "NOT_FOUND") throw notFound("job", jobId);
+  throw refusedChange(change, entry.committed?.job, jobId);
+}
+
+function refusedChange(change: Change, job: Job | undefined, jobId: string): ArrwError {
+  const resource = { type: "job", name: jobId };
+  if (change.kind === "requestCancel") {
+    const message = `job ${jobId} has ended and can't be cancelled`;
+    return new ArrwError("FAILED_PRECONDITION", message, { reason: "JOB_TERMINAL", resource });
+  }
+  const ended = job !== undefined && STATUSES.delete.includes(job.status);
+  const message = ended
+    ? `job ${jobId} has ended, but its lost worker is still being shut out of the index: try again`
+    : `job ${jobId} has not ended; cancel it first`;
+  return new ArrwError("FAILED_PRECONDITION", message, {
+    reason: ended ? "FENCE_OPEN" : "JOB_NOT_TERMINAL",
+    resource,
+  });
+}
+
+export interface Changed {
+  readonly changedJobs: bigint;
+  readonly skippedJobs: bigint;
+  readonly hasMore: boolean;
+}
+
+/** A page of jobs that match, and where the next one begins; "" = nowhere. */
+export type ListPage = (
+  filter: JobFilter,
+  pageSize: number,
+  pageToken: string,
+) => Promise<{ readonly jobs: readonly Job[]; readonly nextPageToken: string }>;
+
+const PAGE_SIZE = 500;
+
+/** Changes up to `limit` jobs, page by page, each page durable before the next; stops early when `isTimeUp`. */
+export async function changeJobs(
+  term: Term,
+  request: ChangeJobsRequest,
+  options: { readonly list: ListPage; readonly maxActiveJobs: number; readonly isTimeUp: () => boolean },
+): Promise<Changed> {
+  const change = changeOf(request);
+  const filter = narrowed(request.filter, change.kind);
+  let changed = 0;
+  let skipped = 0;
+  let pageToken = "";
+  let more = filter.statuses.length > 0;
+  while (more && changed < request.limit && !options.isTimeUp()) {
+    const refused = change.kind === "retry" ? refusal(term, options.maxActiveJobs) : undefined;
+    if (refused && changed === 0) throw refused;
+    if (refused) break;
+    const page = await options.list(filter, Math.min(PAGE_SIZE, request.limit - changed), pageToken);
+    const entries: Entry[] = [];
+    for (const { jobId } of page.jobs) {
+      const outcome = term.table.transition(jobId, change);
+      if (outcome.accepted) entries.push(outcome.entry);
+      else if (outcome.rejection !== "ALREADY") skipped += 1;
+    }
+    if (change.kind === "retry") term.dispatcher.run();
+    await durable(entries);
+    changed += entries.length;
+    pageToken = page.nextPageToken;
+    more = pageToken !== "";
+  }
+  return { changedJobs: BigInt(changed), skippedJobs: BigInt(skipped), hasMore: more };
+}
+
+function changeOf({ change }: ChangeJobsRequest): Change {
+  switch (change?.$case) {
+    case "cancelReason":
+      return { kind: "requestCancel", reason: change.value };
+    case "retry":
+      return { kind: "retry", fromCheckpoint: change.value.fromCheckpoint };
+    case "delete":
+      return { kind: "delete" };
+    default:
+      throw new ArrwError("INVALID_ARGUMENT", "change must be set");
+  }
+}
+
+/** Only jobs that the change can be made of; COMPLETED ones are retried only where they are asked for. */
+function narrowed(filter: JobFilter | undefined, kind: Change["kind"]): JobFilter {
+  const asked = filter?.statuses ?? [];
+  const possible = kind === "retry" && asked.includes(COMPLETED) ? STATUSES.delete : STATUSES[kind];
+  const statuses = asked.length === 0 ? possible : possible.filter((status) => asked.includes(status));
+  const any = { types: [], libraryId: "", labels: {}, createdAfter: undefined, createdBefore: undefined };
+  return { ...any, ...filter, statuses: [...statuses] };
+}
