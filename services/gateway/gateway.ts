@@ -8,7 +8,9 @@ import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
 import type { GatewayConfig } from "./config.ts";
 import { IndexClient } from "./index-client.ts";
+import { JobWatches } from "./job-watches.ts";
 import { jobService } from "./jobs-rpc.ts";
+import { JournalFeed } from "./journal-feed.ts";
 import { libraryService } from "./libraries-rpc.ts";
 import { reflectionServices } from "./reflection.ts";
 import { SchedulerClient } from "./scheduler-client.ts";
@@ -34,7 +36,9 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
   const scheduler = new SchedulerClient(config.ARRW_SCHEDULER_ADDRESS);
   const index = new IndexClient(config.ARRW_INDEX_ADDRESS);
   const spool = new Spool(new JetStreamObjects(nats), log);
-  const watches = new Watches({ nats, scheduler, log, registry });
+  const feed = new JournalFeed({ nats, log });
+  const watches = new Watches({ nats, feed, scheduler, log, registry });
+  const jobWatches = new JobWatches({ nats, feed, log, registry });
   const streams = part(
     "streams",
     () =>
@@ -56,7 +60,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_GRPC_PORT,
     services: [
-      jobService({ scheduler, index, spool, watches }),
+      jobService({ scheduler, index, spool, watches, jobWatches }),
       libraryService(index),
       healthService({
         [JOB_SERVICE]: [checks.nats, checks.scheduler],
@@ -77,5 +81,9 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     registry,
     checks,
   });
-  return { parts: [probes, scheduler, index, nats, streams, watches, server], server, probes };
+  return {
+    parts: [probes, scheduler, index, nats, streams, feed, watches, jobWatches, server],
+    server,
+    probes,
+  };
 }

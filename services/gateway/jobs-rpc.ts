@@ -14,12 +14,15 @@ import type {
   JobFilter,
   ListJobsRequest,
   WatchJobRequest,
+  WatchJobsRequest,
 } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { DocumentImport } from "./document-import.ts";
 import { isJobId, isName } from "./domain/validation/ids.ts";
-import { checkCancelJob, checkListJobs, checkWatchJob } from "./domain/validation/lists.ts";
+import { checkCancelJob, checkListJobs, checkWatchJob, checkWatchJobs } from "./domain/validation/lists.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
+import { parseCursor } from "./domain/watch-cursor.ts";
 import type { IndexClient } from "./index-client.ts";
+import type { JobWatches } from "./job-watches.ts";
 import { type ReceivedSubmit, ReceivingJobService } from "./received.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 import type { Spool } from "./spool.ts";
@@ -34,6 +37,7 @@ export interface JobsRpcOptions {
   readonly index: IndexClient;
   readonly spool: Spool;
   readonly watches: Watches;
+  readonly jobWatches: JobWatches;
 }
 
 /** arrwdb.v1.JobService. */
@@ -50,9 +54,7 @@ export function jobService(options: JobsRpcOptions): ImplementedService {
     cancelJob: (request, context) => cancelJob(scheduler, request, context),
     watchJob: (request, context) => watchJob(watches, request, context),
     getQueueStats: (_request, context) => getQueueStats(scheduler, context),
-    watchJobs: () => {
-      throw notAvailable("WatchJobs");
-    },
+    watchJobs: (request, context) => watchJobs(options, request, context),
     retryJob: () => {
       throw notAvailable("RetryJob");
     },
@@ -183,6 +185,17 @@ async function* watchJob(
   if (violations.length > 0) throw invalidArgument(violations);
   if (!isJobId(request.jobId)) throw notFound("job", request.jobId);
   yield* watches.watch(request, context);
+}
+
+async function* watchJobs(
+  { index, jobWatches }: JobsRpcOptions,
+  request: WatchJobsRequest,
+  context: CallContext,
+): AsyncGenerator<Buffer> {
+  const violations = checkWatchJobs(request);
+  if (violations.length > 0) throw invalidArgument(violations);
+  const filter = await withLibraryId(index, request.filter, context);
+  yield* jobWatches.watch(filter, parseCursor(request.afterCursor), context);
 }
 
 async function getQueueStats(

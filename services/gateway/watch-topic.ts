@@ -146,10 +146,10 @@ export class WatchTopic {
   async #fetch(): Promise<Snapshot> {
     const payload = await this.#options.getJob(this.jobId);
     // GetJobResponse and WatchJobResponse have their job in the same field.
-    const { job } = GetJobResponse.decode(payload);
+    const { job, staleSequence } = GetJobResponse.decode(payload);
     if (!job) throw new ArrwError("INTERNAL", "the scheduler answered without a job");
     if (!this.#latest || job.revision > this.#latest.revision) this.#latest = job;
-    return { job, payload };
+    return { job, payload: staleSequence === 0n ? payload : encode(job) };
   }
 }
 

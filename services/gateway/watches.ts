@@ -5,23 +5,23 @@ import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { Counter, Gauge, type Registry } from "../../platform/metrics.ts";
 import type { BusMessage, BusSubscription, Nats } from "../../platform/nats/connection.ts";
-import { Stream, Subject } from "../../platform/nats/names.ts";
-import type { StreamMessage, Tail } from "../../platform/nats/tail.ts";
+import { Subject } from "../../platform/nats/names.ts";
 import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import { SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import { GetJobRequest, type Job, type WatchJobRequest } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { JobProgressEvent } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
 import { isTerminal } from "./domain/progress.ts";
+import type { JournalBatch } from "./journal-batch.ts";
+import type { FeedListener, JournalFeed } from "./journal-feed.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 import { Watcher, WatchTopic } from "./watch-topic.ts";
-import { fieldBytes, leadingString } from "./wire.ts";
+import { leadingString } from "./wire.ts";
 
 /**
- * All WatchJob streams of the process. They share one reader of the journal and one subscription to progress, which
+ * All WatchJob streams of the process. They share the reader of the journal and one subscription to progress, which
  * are there while somebody watches; records of jobs that nobody watches are skipped undecoded.
  */
 
-const LINGER_MS = 5_000;
 const READ_TIMEOUT_MS = 10_000;
 /**
  * A record can be in the journal before the scheduler knows that it is: a job read at that moment is older than what
@@ -32,36 +32,38 @@ const BATCHES_BACK = 8;
 const CATCH_UP_MS = 2_000;
 const READS_AT_A_TIME = 8;
 const RECORD = { jobId: 1 } as const;
-const BATCH = { leaderAddress: 5, records: 6 } as const;
 
 export interface WatchesOptions {
   readonly nats: Nats;
+  readonly feed: JournalFeed;
   readonly scheduler: SchedulerClient;
   readonly log: Logger;
   readonly registry: Registry;
-}
-
-interface Listening {
-  readonly tail: Tail;
-  readonly progress: BusSubscription;
 }
 
 export class Watches implements Part {
   readonly name = "watches";
   readonly #options: WatchesOptions;
   readonly #topics = new Map<string, WatchTopic>();
-  readonly #recent: Uint8Array[][] = [];
+  readonly #listener: FeedListener;
   readonly #streams: Gauge;
   readonly #coalesced: Counter;
   readonly #overflows: Counter;
-  #listening: Promise<Listening> | undefined;
-  #linger: NodeJS.Timeout | undefined;
+  #progress: BusSubscription | undefined;
   #catchUp: NodeJS.Timeout | undefined;
   #forgetReconnect: (() => void) | undefined;
   #stopped = false;
 
   constructor(options: WatchesOptions) {
     this.#options = options;
+    this.#listener = {
+      onBatch: (batch) => {
+        this.#onRecords(batch, undefined);
+        if (batch.takesOver) this.#expectGap();
+      },
+      onGap: () => this.#expectGap(),
+      onReset: () => this.#expectGap(),
+    };
     const registers = [options.registry];
     this.#streams = new Gauge({ name: "arrw_watch_streams", help: "WatchJob streams now", registers });
     this.#coalesced = new Counter({
@@ -84,12 +86,11 @@ export class Watches implements Part {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#forgetReconnect?.();
-    clearTimeout(this.#linger);
     clearTimeout(this.#catchUp);
     for (const { watchers } of this.#topics.values()) {
       for (const watcher of watchers) watcher.end(unavailable("the gateway is stopping"));
     }
-    await this.#stopListening();
+    this.#stopListening();
   }
 
   /** Encoded WatchJobResponses: the job as it is, then what follows, up to the terminal one. @throws ArrwError */
@@ -134,7 +135,7 @@ export class Watches implements Part {
     }
     topic.watchers.add(watcher);
     this.#streams.inc();
-    for (const records of this.#recent) this.#onRecords(records, topic);
+    for (const batch of this.#options.feed.recent.slice(-BATCHES_BACK)) this.#onRecords(batch, topic);
     return topic;
   }
 
@@ -142,12 +143,7 @@ export class Watches implements Part {
     topic.watchers.delete(watcher);
     this.#streams.dec();
     if (topic.watchers.size === 0) this.#topics.delete(topic.jobId);
-    if (this.#topics.size > 0 || this.#stopped) return;
-    clearTimeout(this.#linger);
-    this.#linger = setTimeout(() => {
-      if (this.#topics.size === 0) void this.#stopListening();
-    }, LINGER_MS);
-    this.#linger.unref();
+    if (this.#topics.size === 0) this.#stopListening();
   }
 
   #getJob(jobId: string): Promise<Buffer> {
@@ -159,56 +155,20 @@ export class Watches implements Part {
 
   /** Resolves when every later record will be seen. */
   async #listen(): Promise<void> {
-    clearTimeout(this.#linger);
-    this.#listening ??= this.#open().catch((error: unknown) => {
-      this.#listening = undefined;
-      throw error;
-    });
-    await this.#listening;
+    const { nats, feed } = this.#options;
+    this.#progress ??= nats.subscribe(Subject.jobProgress, (message) => this.#onProgress(message));
+    await feed.join(this.#listener);
   }
 
-  async #open(): Promise<Listening> {
-    const { nats } = this.#options;
-    const { lastSequence } = await nats.streamInfo(Stream.journal);
-    const progress = nats.subscribe(Subject.jobProgress, (message) => this.#onProgress(message));
-    const tail = nats.tail({
-      stream: Stream.journal,
-      fromSequence: Math.max(1, lastSequence + 1 - BATCHES_BACK),
-      onMessage: (message) => this.#onBatch(message),
-    });
-    try {
-      await tail.start();
-    } catch (error) {
-      progress.unsubscribe();
-      await tail.stop();
-      throw unavailable("the journal can't be followed", { cause: error });
-    }
-    return { tail, progress };
-  }
-
-  async #stopListening(): Promise<void> {
-    const listening = this.#listening;
-    this.#listening = undefined;
-    this.#recent.length = 0;
-    const open = await listening?.catch(() => undefined);
-    open?.progress.unsubscribe();
-    await open?.tail.stop();
-  }
-
-  #onBatch(message: StreamMessage): void {
-    try {
-      const records = fieldBytes(message.data, BATCH.records);
-      if (this.#recent.push(records) > BATCHES_BACK) this.#recent.shift();
-      this.#onRecords(records, undefined);
-      if (fieldBytes(message.data, BATCH.leaderAddress).length > 0) this.#expectGap();
-    } catch (error) {
-      this.#options.log.error({ err: error, sequence: message.sequence }, "a journal batch can't be read");
-    }
+  #stopListening(): void {
+    this.#options.feed.leave(this.#listener);
+    this.#progress?.unsubscribe();
+    this.#progress = undefined;
   }
 
   /** For all watched jobs, or for one. */
-  #onRecords(records: readonly Uint8Array[], only: WatchTopic | undefined): void {
-    for (const bytes of records) {
+  #onRecords(batch: JournalBatch, only: WatchTopic | undefined): void {
+    for (const bytes of batch.records) {
       const jobId = leadingString(bytes, RECORD.jobId);
       const topic = jobId === undefined ? undefined : this.#topics.get(jobId);
       if (!topic || (only && topic !== only)) continue;

@@ -4,11 +4,13 @@ import {
   JobStatus,
   type ListJobsRequest,
   type WatchJobRequest,
+  type WatchJobsRequest,
 } from "../../../../proto/gen/arrwdb/v1/jobs.ts";
 import { JOB_TYPE_NAMES } from "../job-types.ts";
+import { parseCursor } from "../watch-cursor.ts";
 import { checkPage } from "./paging.ts";
 import { checkLabels } from "./submit.ts";
-import { type Violation, Violations } from "./violations.ts";
+import { quoted, type Violation, Violations } from "./violations.ts";
 
 const MAX_STATUSES = 16;
 const MAX_TYPES = 16;
@@ -54,5 +56,14 @@ export function checkCancelJob(request: CancelJobRequest): readonly Violation[] 
 export function checkWatchJob(request: WatchJobRequest): readonly Violation[] {
   const violations = new Violations();
   if (request.afterRevision < 0n) violations.add("after_revision", `0 or more; got ${request.afterRevision}`);
+  return violations.list;
+}
+
+export function checkWatchJobs({ filter, afterCursor }: WatchJobsRequest): readonly Violation[] {
+  const violations = new Violations();
+  if (filter) checkJobFilter(filter, violations);
+  if (afterCursor !== "" && !parseCursor(afterCursor)) {
+    violations.add("after_cursor", `a cursor of an event or a list, or ""; got ${quoted(afterCursor)}`);
+  }
   return violations.list;
 }
