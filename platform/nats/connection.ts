@@ -4,6 +4,7 @@ import type { Part } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Counter, Gauge, type Registry } from "../metrics.ts";
 import { type AppendOptions, Publisher } from "./publisher.ts";
+import { readRange } from "./read-range.ts";
 import { putStream, type StreamSpec } from "./stream-spec.ts";
 import { type StreamMessage, Tail, type TailOptions } from "./tail.ts";
 import { type TtlBucket, ttlBucketOf } from "./ttl-bucket.ts";
@@ -228,31 +229,23 @@ export class Nats implements Part {
     const info = await this.streamInfo(stream);
     const end = info.lastSequence;
     if (info.messages === 0 || end < fromSequence) return end;
-    let heardAt = performance.now();
-    let tail: Tail | undefined;
-    let watchdog: NodeJS.Timeout | undefined;
-    try {
-      await new Promise<void>((resolve, reject) => {
-        watchdog = setInterval(() => {
-          if (performance.now() - heardAt > timeoutMs) reject(unavailable(`reading ${stream} stalled`));
-        }, 250);
-        const onEach = (message: StreamMessage): void => {
-          heardAt = performance.now();
-          try {
-            if (message.sequence <= end) onMessage(message);
-          } catch (error) {
-            reject(error);
-          }
-          if (message.sequence >= end || message.pending === 0) resolve();
-        };
-        tail = this.tail({ stream, fromSequence, onMessage: onEach });
-        tail.start().catch(reject);
-      });
-    } finally {
-      clearInterval(watchdog);
-      await tail?.stop();
-    }
+    const makeTail: Nats["tail"] = (options) => this.tail(options);
+    await readRange(makeTail, { stream, fromSequence, toSequence: end, onMessage, timeoutMs });
     return end;
+  }
+
+  /** Reads the messages of one subject, in order; the last one must be stored. @throws as `readToEnd` */
+  readSubject(
+    stream: string,
+    subject: string,
+    range: { readonly from: number; readonly to: number },
+    onMessage: (message: StreamMessage) => void,
+    timeoutMs: number,
+  ): Promise<void> {
+    const makeTail: Nats["tail"] = (options) => this.tail(options);
+    const { from: fromSequence, to: toSequence } = range;
+    const filterSubject = subject;
+    return readRange(makeTail, { stream, fromSequence, toSequence, filterSubject, onMessage, timeoutMs });
   }
 
   /** A bucket whose entries vanish `ttlMs` after their last write. */
