@@ -12,6 +12,7 @@ import { JobWatches } from "./job-watches.ts";
 import { jobService } from "./jobs-rpc.ts";
 import { JournalFeed } from "./journal-feed.ts";
 import { libraryService } from "./libraries-rpc.ts";
+import { Logs } from "./logs.ts";
 import { reflectionServices } from "./reflection.ts";
 import { SchedulerClient } from "./scheduler-client.ts";
 import { Spool } from "./spool.ts";
@@ -39,6 +40,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
   const feed = new JournalFeed({ nats, log });
   const watches = new Watches({ nats, feed, scheduler, log, registry });
   const jobWatches = new JobWatches({ nats, feed, log, registry });
+  const logs = new Logs({ nats, scheduler, watches, registry });
   const streams = part(
     "streams",
     () =>
@@ -60,7 +62,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_GRPC_PORT,
     services: [
-      jobService({ scheduler, index, spool, watches, jobWatches }),
+      jobService({ scheduler, index, spool, watches, logs, jobWatches }),
       libraryService(index),
       healthService({
         [JOB_SERVICE]: [checks.nats, checks.scheduler],
@@ -82,7 +84,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     checks,
   });
   return {
-    parts: [probes, scheduler, index, nats, streams, feed, watches, jobWatches, server],
+    parts: [probes, scheduler, index, nats, streams, feed, watches, jobWatches, logs, server],
     server,
     probes,
   };

@@ -23,6 +23,7 @@ import { pageSizeOf } from "./domain/validation/paging.ts";
 import { parseCursor } from "./domain/watch-cursor.ts";
 import type { IndexClient } from "./index-client.ts";
 import type { JobWatches } from "./job-watches.ts";
+import type { Logs } from "./logs.ts";
 import { type ReceivedSubmit, ReceivingJobService } from "./received.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 import type { Spool } from "./spool.ts";
@@ -37,12 +38,13 @@ export interface JobsRpcOptions {
   readonly index: IndexClient;
   readonly spool: Spool;
   readonly watches: Watches;
+  readonly logs: Logs;
   readonly jobWatches: JobWatches;
 }
 
 /** arrwdb.v1.JobService. */
 export function jobService(options: JobsRpcOptions): ImplementedService {
-  const { scheduler, index, spool, watches } = options;
+  const { scheduler, index, spool, watches, logs } = options;
   const submissions = new Submissions(scheduler, index, spool);
   const imports = new DocumentImport(submissions, spool);
   return implement(ReceivingJobService, {
@@ -61,9 +63,7 @@ export function jobService(options: JobsRpcOptions): ImplementedService {
     deleteJob: () => {
       throw notAvailable("DeleteJob");
     },
-    getJobLogs: () => {
-      throw notAvailable("GetJobLogs");
-    },
+    getJobLogs: (request, context) => logs.read(request, context),
     listJobItems: () => {
       throw notAvailable("ListJobItems");
     },

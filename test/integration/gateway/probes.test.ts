@@ -117,7 +117,6 @@ test("calls of later parts say that they are not there yet", async (t) => {
     () => unary(jobs, jobs.listJobItems, { jobId: "j", outcome: "", pageSize: 0, pageToken: "" }, CALL),
     () => unary(libraries, libraries.rollbackGeneration, { libraryId: "l" }, CALL),
     () => serverStream(jobs, jobs.watchJobs, { filter: undefined, afterCursor: "" }, CALL).next(),
-    () => serverStream(jobs, jobs.getJobLogs, { jobId: "j", follow: false }, CALL).next(),
     () => serverStream(jobs, jobs.downloadExport, { jobId: "j", offset: 0n }, CALL).next(),
     () => serverStream(libraries, libraries.watchLibrary, { libraryId: "l", afterCursor: "" }, CALL).next(),
   ];
