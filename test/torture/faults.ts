@@ -1,0 +1,84 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Fault } from "./plan.ts";
+import { clockMs, type Recorder } from "./recorder.ts";
+import type { TortureSystem } from "./system/torture-system.ts";
+
+/** What a fault on NATS messages repeats: outcomes, heartbeats, assignments, cancellations. */
+const REPEATED = /^arrw\.(outcomes$|heartbeat$|worker\.)/;
+
+/** Does faults to a system, each for its time, and makes good what it did. */
+export class FaultInjector {
+  readonly #system: TortureSystem;
+  readonly #recorder: Recorder;
+  readonly #onFault: (text: string) => void;
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(system: TortureSystem, recorder: Recorder, onFault: (text: string) => void) {
+    this.#system = system;
+    this.#recorder = recorder;
+    this.#onFault = onFault;
+  }
+
+  begin(fault: Fault): void {
+    const running = this.#run(fault).finally(() => this.#running.delete(running));
+    this.#running.add(running);
+  }
+
+  /** Resolves when every fault is over. @throws when a process did not come back */
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+  }
+
+  async #run(fault: Fault): Promise<void> {
+    const { kind, target, forMs } = fault;
+    const startMs = clockMs();
+    this.#onFault(describe(fault));
+    const detail = await (kind === "kill" || kind === "freeze"
+      ? this.#onProcess(kind, target, forMs)
+      : this.#onLink(fault));
+    this.#recorder.add({ kind: "fault", fault: kind, target, startMs, endMs: clockMs(), detail });
+  }
+
+  async #onProcess(kind: "kill" | "freeze", name: string, forMs: number): Promise<string> {
+    const target = this.#system.target(name);
+    if (kind === "freeze") {
+      target.freeze();
+      await sleep(forMs);
+      target.thaw();
+      return "";
+    }
+    await target.kill();
+    await sleep(forMs);
+    const startedAtMs = clockMs();
+    await target.start();
+    return `ready again after ${Math.round(clockMs() - startedAtMs)} ms`;
+  }
+
+  async #onLink({ kind, target, forMs, byMs }: Fault): Promise<string> {
+    const link = this.#system.link(target);
+    const repeatedBefore = link.repeated;
+    if (kind === "cut") link.cut();
+    else if (kind === "hold") link.hold();
+    else if (kind === "delay") link.delay(byMs);
+    else link.repeat({ subject: REPEATED, laterMs: byMs });
+    await sleep(forMs);
+    const held = link.heldBytes;
+    link.heal();
+    if (kind === "hold") return `${held} bytes came late`;
+    return kind === "repeat" ? `${link.repeated - repeatedBefore} messages sent twice` : "";
+  }
+}
+
+const VERBS: Readonly<Record<Fault["kind"], string>> = {
+  kill: "SIGKILL, started again after",
+  freeze: "SIGSTOP, SIGCONT after",
+  cut: "link cut for",
+  hold: "link holds everything back for",
+  delay: "link delayed for",
+  repeat: "messages repeated for",
+};
+
+export function describe({ kind, target, forMs, byMs }: Fault): string {
+  const by = byMs > 0 ? ` (by ${byMs} ms)` : "";
+  return `${target}: ${VERBS[kind]} ${forMs} ms${by}`;
+}
