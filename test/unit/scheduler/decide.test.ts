@@ -26,8 +26,10 @@ import {
 const STATES = Object.keys(states) as StateName[];
 const COMMANDS = Object.keys(commands) as CommandName[];
 const ENDED: StateName[] = ["COMPLETED", "FAILED", "FAILED, fence open", "CANCELLED"];
-const UNLEASED: StateName[] = ["SCHEDULED", "BLOCKED", "PENDING", "PENDING, fence open"];
-const RUNNING: StateName[] = ["RUNNING", "RUNNING, 2 losses", "RUNNING, cancel requested"];
+const EXPIRED = "PENDING, total timeout up";
+const UNLEASED: StateName[] = ["SCHEDULED", "BLOCKED", "PENDING", "PENDING, fence open", EXPIRED];
+const LATE = "RUNNING, total timeout up";
+const RUNNING: StateName[] = ["RUNNING", "RUNNING, 2 losses", LATE, "RUNNING, cancel requested"];
 
 /** What is expected where the first matching line says so; every pair of state and command is met by one. */
 const RULES: readonly [CommandName[], StateName[], string][] = [
@@ -35,10 +37,14 @@ const RULES: readonly [CommandName[], StateName[], string][] = [
   [["submit"], STATES, "exists"],
   [COMMANDS, ["no job"], "not_found"],
   [["due"], ["SCHEDULED"], "PENDING"],
+  [["due"], [EXPIRED], "FAILED"],
+  [["grant"], [EXPIRED], "not_due"],
   [["grant"], ["PENDING", "PENDING, fence open"], "RUNNING"],
   [["due", "grant"], STATES, "wrong_state"],
   [["requestCancel"], UNLEASED, "CANCELLED"],
-  [["requestCancel"], ["RUNNING", "RUNNING, 2 losses"], "RUNNING"],
+  [["requestCancel"], ["RUNNING", "RUNNING, 2 losses", LATE], "RUNNING"],
+  [["retry"], ENDED, "PENDING"],
+  [["retry"], STATES, "wrong_state"],
   [["requestCancel"], ["RUNNING, cancel requested", "CANCELLED"], "already"],
   [["requestCancel"], ["COMPLETED", "FAILED", "FAILED, fence open"], "terminal"],
   [["fenceClosed"], ["PENDING, fence open"], "PENDING"],
@@ -50,6 +56,7 @@ const RULES: readonly [CommandName[], StateName[], string][] = [
   [["checkpoint"], RUNNING, "RUNNING"],
   [["complete"], RUNNING, "COMPLETED"],
   [COMMANDS, ["RUNNING, cancel requested"], "CANCELLED"],
+  [["fail, may be retried", "stopped", "release", "release, later", "lose"], [LATE], "FAILED"],
   [["fail, may be retried", "release, later"], RUNNING, "SCHEDULED"],
   [["fail, final"], RUNNING, "FAILED"],
   [["stopped", "release"], RUNNING, "PENDING"],
@@ -140,9 +147,12 @@ describe("a lease", () => {
     assert.equal(accepted(granted, next).state.checkpoint.toString(), "on");
   });
 
-  test("an ended job keeps no checkpoint", () => {
+  test("a completed job keeps no checkpoint, one that failed or was cancelled does", () => {
     const state = accepted(running(), commands.checkpoint).state;
     assert.equal(accepted(state, commands.complete).state.checkpoint.length, 0);
+    assert.equal(accepted(state, commands["fail, final"]).state.checkpoint.toString(), "here");
+    const asked = accepted(state, commands.requestCancel).state;
+    assert.equal(accepted(asked, commands.stopped).state.checkpoint.toString(), "here");
   });
 });
 
@@ -268,5 +278,122 @@ describe("delete", () => {
 
   test("the same id may be submitted again after it", () => {
     assert.equal(decide(undefined, { kind: "submit", submission: submission() }, NOW).accepted, true);
+  });
+});
+
+describe("attempts", () => {
+  test("tell of each lease: number, worker, outcome, error", () => {
+    let state = pending({ maxRetries: 5 });
+    const endings = ["lose", "release", "fail, may be retried", "release, later", "complete"] as const;
+    for (const [n, name] of endings.entries()) {
+      const lease = BigInt(n + 1);
+      if (!isDue(state)) state = accepted(state, commands.due, state.job.runAt).state;
+      state = accepted(state, { kind: "grant", lease, workerId: `w${lease}` }).state;
+      assert.equal(state.job.attempts.at(-1)?.outcome, "");
+      state = accepted(state, { ...commands[name], lease }).state;
+    }
+    const told = state.job.attempts.map(({ attempt, lease, workerId, outcome, error }) =>
+      [attempt, lease, workerId, outcome, error?.code].join(" "),
+    );
+    assert.deepEqual(told, [
+      "1 1 w1 lost ",
+      "1 2 w2 released ",
+      "1 3 w3 failed BUSY",
+      "2 4 w4 released ",
+      "2 5 w5 completed ",
+    ]);
+    assert.ok(state.job.attempts.every(({ endedAt }) => endedAt));
+  });
+
+  test("the last 20 are kept, and their errors are cut", () => {
+    let state = pending({ maxRetries: 100 });
+    const error = { ...retryable, message: "x".repeat(4_000) };
+    for (let lease = 1n; lease <= 30n; lease++) {
+      state = accepted(state, { kind: "grant", lease, workerId: WORKER }).state;
+      state = accepted(state, { ...commands["fail, may be retried"], lease, error, retryAfterMs: 0 }).state;
+    }
+    assert.deepEqual([state.job.attempts.length, state.job.attempts[0]?.lease], [20, 11n]);
+    assert.equal(state.job.attempts[0]?.error?.message.length, 500);
+    assert.equal(state.job.error?.message.length, 4_000);
+  });
+
+  test("an attempt that ran out of time says so", () => {
+    const { state } = accepted(running(), { ...commands["fail, may be retried"], timedOut: true });
+    assert.equal(state.job.attempts[0]?.outcome, "timed_out");
+  });
+});
+
+describe("retry by hand", () => {
+  test("all retries and the total timeout anew; attempts are counted on", () => {
+    const minute = { seconds: 60n, nanos: 0 };
+    let state = pending({ maxRetries: 0, totalTimeout: minute });
+    state = accepted(state, { kind: "grant", lease: 1n, workerId: WORKER }).state;
+    state = accepted(state, { ...commands["fail, may be retried"], lease: 1n }).state;
+    assert.equal(statusName(state.job.status), "FAILED");
+    const later = new Date(NOW.getTime() + 3_600_000);
+    const { state: again, event } = accepted(state, commands.retry, later);
+    assert.equal(event, "job.retried");
+    assert.deepEqual(again.deadline, new Date(later.getTime() + 60_000));
+    assert.deepEqual([again.job.completedAt, again.job.result, again.job.retries], [undefined, undefined, 0]);
+    assert.equal(again.job.revision, state.job.revision + 1n);
+    const granted = accepted(again, { kind: "grant", lease: 2n, workerId: WORKER }, later).state;
+    assert.equal(granted.job.attempt, 2);
+  });
+
+  test("from the checkpoint, if asked for", () => {
+    const failed = accepted(accepted(running(), commands.checkpoint).state, commands["fail, final"]).state;
+    assert.equal(accepted(failed, commands.retry).state.checkpoint.length, 0);
+    const kept = accepted(failed, { kind: "retry", fromCheckpoint: true }).state;
+    assert.equal(kept.checkpoint.toString(), "here");
+  });
+
+  test("a cancel of the run before is forgotten", () => {
+    const cancelled = accepted(accepted(running(), commands.requestCancel).state, commands.stopped).state;
+    const { state } = accepted(cancelled, commands.retry);
+    assert.deepEqual([state.job.cancelRequested, state.cancelReason], [false, ""]);
+  });
+});
+
+describe("total timeout", () => {
+  const second = { seconds: 1n, nanos: 0 };
+
+  test("counts from run_at", () => {
+    const runAt = new Date(NOW.getTime() + 5_000);
+    assert.deepEqual(pending({ totalTimeout: second }).deadline, new Date(NOW.getTime() + 1_000));
+    assert.deepEqual(pending({ totalTimeout: second, runAt }).deadline, new Date(NOW.getTime() + 6_000));
+    assert.equal(pending().deadline, undefined);
+  });
+
+  test("beats a retry that would come too late, and names the last failure", () => {
+    const state = running({ totalTimeout: second });
+    const { state: failed } = accepted(state, { ...commands["fail, may be retried"], retryAfterMs: 1_000 });
+    assert.deepEqual(
+      [statusName(failed.job.status), failed.job.error?.code],
+      ["FAILED", "DEADLINE_EXCEEDED"],
+    );
+    assert.match(failed.job.error?.message ?? "", /BUSY: try again/);
+    const inTime = accepted(state, { ...commands["fail, may be retried"], retryAfterMs: 999 }).state;
+    assert.equal(statusName(inTime.job.status), "SCHEDULED");
+  });
+
+  test("does not beat a completed outcome, nor a final error", () => {
+    const late = new Date(NOW.getTime() + 60_000);
+    const state = running({ totalTimeout: second });
+    assert.equal(statusName(accepted(state, commands.complete, late).state.job.status), "COMPLETED");
+    assert.equal(accepted(state, commands["fail, final"], late).state.job.error?.code, "BROKEN");
+  });
+
+  test("a loss after it ends the job and still closes the fence", () => {
+    const late = new Date(NOW.getTime() + 60_000);
+    const { state, effects } = accepted(
+      running({ totalTimeout: second, libraryId: "l" }),
+      commands.lose,
+      late,
+    );
+    assert.equal(state.job.error?.code, "DEADLINE_EXCEEDED");
+    assert.deepEqual(
+      effects.map(({ kind }) => kind),
+      ["closeFence"],
+    );
   });
 });

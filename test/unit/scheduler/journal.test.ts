@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
+import { systemClock } from "../../../platform/clock.ts";
 import type { Nats } from "../../../platform/nats/connection.ts";
 import { AppendError, type AppendOptions } from "../../../platform/nats/publisher.ts";
 import { JournalBatch } from "../../../proto/gen/arrwdb/journal/v1/journal.ts";
 import { type Batch, Journal, MAX_BATCH_BYTES } from "../../../services/scheduler/journal.ts";
+import { Queues } from "../../../services/scheduler/queues.ts";
 
 const EPOCH = 100;
 
@@ -42,6 +44,8 @@ function setUp() {
   const lost: Error[] = [];
   const journal = new Journal<string>({
     nats: nats as unknown as Nats,
+    clock: systemClock,
+    queues: new Queues([]),
     epoch: EPOCH,
     outcomesThrough: 0,
     lastLease: 0n,

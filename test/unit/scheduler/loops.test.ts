@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { systemClock } from "../../../platform/clock.ts";
 import type { JobFilter } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { Heartbeat } from "../../../proto/gen/arrwdb/worker/v1/worker.ts";
 import type { JobState } from "../../../services/scheduler/domain/state.ts";
@@ -71,15 +72,17 @@ describe("workers", () => {
   const beat = (workerId: string, fields: Partial<Heartbeat> = {}): Heartbeat =>
     Heartbeat.fromPartial({ workerId, slots: 2, types: ["echo"], ...fields } as never);
 
+  const freest = (workers: Workers) => workers.free("echo").sort((a, b) => b.slots - a.slots)[0];
+
   test("leases granted and not ended take slots at once, without a heartbeat", () => {
     const workers = new Workers();
     assert.equal(workers.hear(beat("w"), 0), true);
     assert.equal(workers.hear(beat("w"), 1), false);
     workers.granted("w", 1n, "job-1", 0);
     workers.granted("w", 2n, "job-2", 0);
-    assert.equal(workers.freest("echo"), undefined);
+    assert.equal(freest(workers), undefined);
     workers.ended("w", 1n);
-    assert.equal(workers.freest("echo")?.workerId, "w");
+    assert.equal(freest(workers)?.workerId, "w");
     // A heartbeat that was on its way does not bring the slot back a second time, nor take it.
     workers.hear(beat("w", { held: [{ lease: 1n, jobId: "job-1", finished: true }] }), 2);
     const worker = workers.get("w");
@@ -92,18 +95,18 @@ describe("workers", () => {
     workers.hear(beat("large", { slots: 8 }), 0);
     workers.hear(beat("other", { slots: 99, types: ["batch_import"] }), 0);
     workers.hear(beat("leaving", { slots: 99, draining: true }), 0);
-    assert.equal(workers.freest("echo")?.workerId, "large");
+    assert.equal(freest(workers)?.workerId, "large");
     for (let lease = 1n; lease <= 8n; lease++) workers.granted("large", lease, "job", 0);
-    assert.equal(workers.freest("echo")?.workerId, "small");
-    assert.equal(workers.freest("batch_export"), undefined);
+    assert.equal(freest(workers)?.workerId, "small");
+    assert.deepEqual(workers.free("batch_export"), []);
   });
 
   test("fewer slots than leases give no free slot", () => {
     const workers = new Workers();
     workers.granted("w", 1n, "job-1", 0);
-    assert.equal(workers.freest("echo"), undefined);
+    assert.equal(freest(workers), undefined);
     workers.hear(beat("w", { slots: 0 }), 0);
-    assert.equal(workers.freest("echo"), undefined);
+    assert.equal(freest(workers), undefined);
   });
 
   test("silence counts from the last heartbeat", () => {
@@ -123,7 +126,11 @@ describe("timers", () => {
   test("fire in order of time, not before it", (t) => {
     t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
     const due: string[] = [];
-    const timers = new Timers((jobIds) => due.push(...jobIds));
+    const timers = new Timers(
+      systemClock,
+      (jobIds) => due.push(...jobIds),
+      () => true,
+    );
     timers.add("late", new Date(1_000_300));
     timers.add("early", new Date(1_000_100));
     timers.add("past", new Date(999_000));
@@ -142,7 +149,11 @@ describe("timers", () => {
   test("look at the clock at least each second: a moved clock is noticed", (t) => {
     t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
     const due: string[] = [];
-    const timers = new Timers((jobIds) => due.push(...jobIds));
+    const timers = new Timers(
+      systemClock,
+      (jobIds) => due.push(...jobIds),
+      () => true,
+    );
     timers.add("tomorrow", new Date(1_000_000 + 86_400_000));
     t.mock.timers.setTime(1_000_000 + 86_400_000);
     t.mock.timers.tick(1_000);
@@ -153,16 +164,37 @@ describe("timers", () => {
   test("many due at once come in slices of at most 1,000", (t) => {
     t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
     const slices: number[] = [];
-    const timers = new Timers((jobIds) => slices.push(jobIds.length));
+    const timers = new Timers(
+      systemClock,
+      (jobIds) => slices.push(jobIds.length),
+      () => true,
+    );
     for (let n = 0; n < 2_500; n++) timers.add(String(n), new Date(1_000_010));
     for (let n = 0; n < 5; n++) t.mock.timers.tick(10);
     assert.deepEqual(slices, [1_000, 1_000, 500]);
     timers.stop();
   });
 
+  test("of jobs that ended are dropped when there are many", () => {
+    const timers = new Timers(
+      systemClock,
+      () => assert.fail("fired"),
+      (jobId) => jobId.startsWith("wanted"),
+    );
+    const at = new Date(Date.now() + 86_400_000);
+    for (let n = 0; n < 100; n++) timers.add(`wanted-${n}`, at);
+    for (let n = 0; n < 100_000; n++) timers.add(`ended-${n}`, at);
+    assert.ok(timers.size <= 10_100, `${timers.size} timers`);
+    timers.stop();
+  });
+
   test("stopped, nothing fires any more", (t) => {
     t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 1_000_000 });
-    const timers = new Timers(() => assert.fail("fired"));
+    const timers = new Timers(
+      systemClock,
+      () => assert.fail("fired"),
+      () => true,
+    );
     timers.add("a", new Date(1_000_010));
     timers.stop();
     timers.add("b", new Date(1_000_000));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { RetryPolicy } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import {
   BACKOFF_INITIAL_MS,
   BACKOFF_MAX_MS,
@@ -10,7 +11,7 @@ import {
 } from "../../../services/scheduler/domain/backoff.ts";
 import type { Command } from "../../../services/scheduler/domain/commands.ts";
 import { decide } from "../../../services/scheduler/domain/decide.ts";
-import { isActive, isTerminal, type JobState, RUNNING } from "../../../services/scheduler/domain/state.ts";
+import { isActive, isTerminal, type JobState, PENDING, RUNNING } from "../../../services/scheduler/domain/state.ts";
 import { commands, NOW, submission } from "./states.ts";
 
 const jitter = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
@@ -19,7 +20,7 @@ describe("backoff", () => {
   test("lies in [0, min(5 min, 1 s * 2^retries)), whole milliseconds", () => {
     fc.assert(
       fc.property(fc.nat(10_000), jitter, (retries, random) => {
-        const ms = backoffMs(retries, random);
+        const ms = backoffMs(undefined, retries, random);
         assert.ok(Number.isSafeInteger(ms) && ms >= 0);
         assert.ok(ms < Math.min(BACKOFF_MAX_MS, BACKOFF_INITIAL_MS * 2 ** retries));
       }),
@@ -29,24 +30,47 @@ describe("backoff", () => {
   test("does not shrink with more retries, nor with more jitter", () => {
     fc.assert(
       fc.property(fc.nat(40), jitter, jitter, (retries, a, b) => {
-        assert.ok(backoffMs(retries + 1, a) >= backoffMs(retries, a));
-        assert.ok(backoffMs(retries, Math.max(a, b)) >= backoffMs(retries, Math.min(a, b)));
+        assert.ok(backoffMs(undefined, retries + 1, a) >= backoffMs(undefined, retries, a));
+        assert.ok(
+          backoffMs(undefined, retries, Math.max(a, b)) >= backoffMs(undefined, retries, Math.min(a, b)),
+        );
       }),
     );
   });
 
   test("doubles: 1 s, 2 s, 4 s, ... up to 5 min", () => {
-    const ceilings = Array.from({ length: 11 }, (_, retries) => backoffMs(retries, 1));
+    const ceilings = Array.from({ length: 11 }, (_, retries) => backoffMs(undefined, retries, 1));
     assert.deepEqual(ceilings.slice(0, 4), [1_000, 2_000, 4_000, 8_000]);
     assert.deepEqual(ceilings.slice(8), [256_000, 300_000, 300_000]);
+  });
+
+  test("a policy's own numbers: initial, multiplier, maximum, jitter", () => {
+    const policy = RetryPolicy.fromPartial({
+      backoffInitial: { seconds: 10n },
+      backoffMax: { seconds: 60n },
+      backoffMultiplier: 3,
+      jitter: 0,
+    });
+    const delays = [0, 1, 2, 50].map((retries) => backoffMs(policy, retries, 0));
+    assert.deepEqual(delays, [10_000, 30_000, 60_000, 60_000]);
+    const half = { ...policy, jitter: 0.5 };
+    assert.deepEqual([backoffMs(half, 0, 0), backoffMs(half, 0, 0.5)], [5_000, 7_500]);
+  });
+
+  test("an initial delay above 5 min is its own maximum", () => {
+    const policy = RetryPolicy.fromPartial({ backoffInitial: { seconds: 3_600n }, jitter: 0 });
+    assert.equal(backoffMs(policy, 3, 0), 3_600_000);
   });
 
   test("what a failure asks for is taken as it is, within its bounds", () => {
     fc.assert(
       fc.property(fc.nat(10), jitter, fc.integer(), (retries, random, asked) => {
-        const ms = retryDelayMs(retries, random, asked);
+        const ms = retryDelayMs(undefined, retries, random, asked);
         assert.equal(ms, Math.min(RETRY_AFTER_MAX_MS, Math.max(0, asked)));
-        assert.equal(retryDelayMs(retries, random, undefined), backoffMs(retries, random));
+        assert.equal(
+          retryDelayMs(undefined, retries, random, undefined),
+          backoffMs(undefined, retries, random),
+        );
       }),
     );
   });
@@ -97,11 +121,15 @@ describe("whatever happens to a job", () => {
     );
   });
 
-  test("once it has ended it never changes again, but for its fence and its deletion", () => {
+  test("once it has ended only a retry by hand, its fence or its deletion changes it", () => {
     fc.assert(
       fc.property(anyHistory, (history) =>
         follow(history, (before, after) => {
           if (!before || !isTerminal(before.job.status) || !after) return;
+          if (after.job.status === PENDING) {
+            assert.deepEqual([after.job.retries, after.job.cancelRequested], [0, false]);
+            return;
+          }
           assert.deepEqual({ ...after, fencePending: 0n }, { ...before, fencePending: 0n });
           assert.equal(after.fencePending, 0n);
         }),

@@ -1,5 +1,6 @@
 import { Submission } from "../../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import { type JobError, JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import type { Duration } from "../../../proto/gen/google/protobuf/duration.ts";
 import type { Command, Decision, Rejection } from "../../../services/scheduler/domain/commands.ts";
 import { decide } from "../../../services/scheduler/domain/decide.ts";
 import { BLOCKED, type JobState } from "../../../services/scheduler/domain/state.ts";
@@ -20,6 +21,9 @@ export interface Request {
   readonly requestId?: string;
   readonly runAt?: Date;
   readonly maxRetries?: number;
+  readonly totalTimeout?: Duration;
+  readonly concurrencyKey?: string;
+  readonly concurrencyLimit?: number;
   readonly payloadObject?: string;
   readonly labels?: Record<string, string>;
 }
@@ -62,14 +66,23 @@ export const commands = {
     lease: LEASE,
     error: retryable,
     retryAfterMs: undefined,
-    jitter: 0.5,
+    timedOut: false,
+    random: 0.5,
   },
-  "fail, final": { kind: "fail", lease: LEASE, error: final, retryAfterMs: undefined, jitter: 0.5 },
+  "fail, final": {
+    kind: "fail",
+    lease: LEASE,
+    error: final,
+    retryAfterMs: undefined,
+    timedOut: false,
+    random: 0.5,
+  },
   stopped: { kind: "stopped", lease: LEASE, partialResult: undefined, progress: undefined },
   release: { kind: "release", lease: LEASE, delayMs: undefined },
   "release, later": { kind: "release", lease: LEASE, delayMs: 1_000 },
   lose: { kind: "lose", lease: LEASE },
   requestCancel: { kind: "requestCancel", reason: "enough" },
+  retry: { kind: "retry", fromCheckpoint: false },
   fenceClosed: { kind: "fenceClosed", lease: LEASE },
   delete: { kind: "delete" },
 } as const satisfies Record<string, Command>;
@@ -100,9 +113,11 @@ export const states = {
   BLOCKED: { ...pending(), job: { ...pending().job, status: BLOCKED } },
   PENDING: pending(),
   "PENDING, fence open": lost(),
+  "PENDING, total timeout up": { ...pending(), deadline: NOW },
   RUNNING: running(),
   "RUNNING, 2 losses": { ...running(), consecutiveLosses: 2 },
   "RUNNING, cancel requested": cancelling(),
+  "RUNNING, total timeout up": { ...running(), deadline: NOW },
   COMPLETED: accepted(running(), commands.complete).state,
   FAILED: accepted(running(), commands["fail, final"]).state,
   "FAILED, fence open": poisoned(),
