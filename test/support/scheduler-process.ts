@@ -114,8 +114,12 @@ export class SchedulerProcess {
   }
 
   async leads(timeoutMs = 15_000): Promise<void> {
-    const stats = () => unary(this.client, this.client.getQueueStats, {}, { timeoutMs: 500 });
-    await eventually(stats, { timeoutMs, what: `${this.address} leads: ${this.lines.slice(-5).join("\n")}` });
+    const leads = async (): Promise<boolean> => {
+      const { stats } = await unary(this.client, this.client.getQueueStats, {}, { timeoutMs: 500 });
+      // A standby answers reads, too, while nobody leads.
+      return stats?.staleSequence === 0n;
+    };
+    await eventually(leads, { timeoutMs, what: `${this.address} leads: ${this.lines.slice(-5).join("\n")}` });
   }
 
   /** The log lines with this message. */
