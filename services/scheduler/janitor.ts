@@ -1,11 +1,13 @@
+import type { Cancel, Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream, Subject } from "../../platform/nats/names.ts";
 import type { ObjectStore } from "../../platform/nats/objects.ts";
 
 export interface JanitorOptions {
-  readonly nats: Nats;
-  readonly objects: ObjectStore;
+  readonly nats: Pick<Nats, "getMessage" | "streamSubjects">;
+  readonly clock: Clock;
+  readonly objects: Pick<ObjectStore, "remove">;
   readonly log: Logger;
   /** Whether a job with this id exists; objects are named after theirs. */
   readonly isJob: (jobId: string) => boolean;
@@ -19,7 +21,7 @@ const ORPHAN_AGE_MS = 3_600_000;
 export class Janitor {
   readonly #options: JanitorOptions;
   readonly #removing = new Set<string>();
-  #timer: NodeJS.Timeout | undefined;
+  #cancel: Cancel | undefined;
   #stopped = false;
 
   constructor(options: JanitorOptions) {
@@ -27,16 +29,15 @@ export class Janitor {
   }
 
   start(): void {
-    this.#timer = setInterval(() => {
-      this.sweep().catch((error: unknown) =>
-        this.#options.log.warn({ err: error }, "sweeping objects failed"),
-      );
-    }, INTERVAL_MS);
+    const { clock, log } = this.#options;
+    this.#cancel = clock.every(INTERVAL_MS, () => {
+      this.sweep().catch((error: unknown) => log.warn({ err: error }, "sweeping objects failed"));
+    });
   }
 
   stop(): void {
     this.#stopped = true;
-    clearInterval(this.#timer);
+    this.#cancel?.();
   }
 
   /** Removes a deleted job's payload; what fails here is met by the next sweep. */
@@ -52,7 +53,7 @@ export class Janitor {
   }
 
   async sweep(): Promise<void> {
-    const { nats, isJob, objects, log } = this.#options;
+    const { nats, clock, isJob, objects, log } = this.#options;
     const subjects = await nats.streamSubjects(Stream.objects, Subject.objects);
     const newest = new Map<string, string>();
     for (const subject of Object.keys(subjects)) newest.set(subject.split(".")[2] ?? "", subject);
@@ -60,7 +61,7 @@ export class Janitor {
       if (this.#stopped) return;
       if (isJob(objectId)) continue;
       const message = await nats.getMessage(Stream.objects, { lastBySubject: subject });
-      if (!message || Date.now() - message.timeMs < ORPHAN_AGE_MS) continue;
+      if (!message || clock.now() - message.timeMs < ORPHAN_AGE_MS) continue;
       await objects.remove(objectId);
       log.info({ object: objectId }, "removed an object that belongs to no job");
     }

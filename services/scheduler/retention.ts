@@ -1,3 +1,4 @@
+import type { Cancel, Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream } from "../../platform/nats/names.ts";
@@ -16,7 +17,8 @@ export interface RetentionLimits {
 }
 
 export interface RetentionOptions {
-  readonly nats: Nats;
+  readonly nats: Pick<Nats, "getMessage" | "purge" | "streamInfo">;
+  readonly clock: Clock;
   readonly log: Logger;
   readonly table: JobTable;
   readonly limits: RetentionLimits;
@@ -51,7 +53,7 @@ const ALL = Number.MAX_SAFE_INTEGER;
  */
 export class Retention {
   readonly #options: RetentionOptions;
-  #timer: NodeJS.Timeout | undefined;
+  #cancel: Cancel | undefined;
   #running: Promise<void> | undefined;
   #stopped = false;
   #full = false;
@@ -69,7 +71,7 @@ export class Retention {
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.#runNow(), INTERVAL_MS);
+    this.#cancel = this.#options.clock.every(INTERVAL_MS, () => this.#runNow());
   }
 
   /** For a takeover of a journal near its bound: a round before anything is appended. */
@@ -86,7 +88,7 @@ export class Retention {
     const high = limits.journalMaxBytes * HIGH_WATER;
     const crossed = this.#bytes <= high && this.#bytes + bytes > high;
     this.#bytes += bytes;
-    if (crossed && this.#timer) this.#runNow();
+    if (crossed && this.#cancel) this.#runNow();
   }
 
   #runNow(): void {
@@ -100,7 +102,7 @@ export class Retention {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#timer);
+    this.#cancel?.();
     await this.#running;
   }
 

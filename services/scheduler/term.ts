@@ -160,12 +160,14 @@ export class Term {
     });
     this.#janitor = new Janitor({
       nats,
+      clock,
       objects: options.objects,
       log,
       isJob: (jobId) => table.find(jobId)?.head !== undefined,
     });
     this.retention = new Retention({
       nats,
+      clock,
       log,
       table,
       limits: options.limits,
