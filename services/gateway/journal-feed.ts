@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { unavailable } from "../../platform/errors.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -23,6 +24,7 @@ export interface JournalFeedOptions {
 }
 
 const LINGER_MS = 5_000;
+const COMPARE_AGAIN_MS = 500;
 /** A new feed begins this far before the journal's end. */
 const BATCHES_BACK = 8;
 const MAX_RECENT = 64;
@@ -41,6 +43,7 @@ export class JournalFeed implements Part {
   #opened = 0;
   #linger: NodeJS.Timeout | undefined;
   #forgetReconnect: (() => void) | undefined;
+  #comparing = false;
   #stopped = false;
 
   constructor(options: JournalFeedOptions) {
@@ -174,11 +177,20 @@ export class JournalFeed implements Part {
   /** A server without what it had acknowledged (a disk lost, a power cut) counts sequences anew. */
   async #compare(): Promise<void> {
     const { nats, log } = this.#options;
-    const next = this.#next;
-    if (next === 0) return;
-    const info = await nats.streamInfo(Stream.journal).catch(() => undefined);
-    if (!info || info.lastSequence >= next - 1 || this.#stopped) return;
-    log.warn({ last: info.lastSequence, seen: next - 1 }, "the journal ends before what it held");
+    const opened = this.#opened;
+    const last = this.#next - 1;
+    if (this.#comparing || last < 0) return;
+    this.#comparing = true;
+    let now: number | undefined;
+    while (now === undefined && opened === this.#opened) {
+      now = await nats.streamInfo(Stream.journal).then(
+        ({ lastSequence }) => lastSequence,
+        () => delay(COMPARE_AGAIN_MS, undefined, { ref: false }),
+      );
+    }
+    this.#comparing = false;
+    if (now === undefined || now >= last || opened !== this.#opened) return;
+    log.warn({ last: now, seen: last }, "the journal ends before what it held");
     const listeners = [...this.#listeners];
     await this.#close();
     for (const listener of listeners) {

@@ -86,22 +86,28 @@ export class FakeScheduler {
   }
 
   /** One batch of the journal. */
-  async append(jobs: readonly Job[], leaderAddress = ""): Promise<void> {
-    const records = jobs.map((job) =>
-      Buffer.from(
-        JournalRecord.encode(
-          JournalRecord.fromPartial({
-            jobId: job.jobId,
-            revision: job.revision,
-            event: "job.changed",
-            at: new Date(),
-            state: JobState.fromPartial({ job }),
-          }),
-        ).finish(),
-      ),
+  async append(jobs: readonly Job[], leaderAddress = ""): Promise<number> {
+    const at = new Date();
+    return this.appendRecords(
+      jobs.map((job) => ({
+        jobId: job.jobId,
+        revision: job.revision,
+        event: "job.changed",
+        at,
+        state: JobState.fromPartial({ job }),
+      })),
+      leaderAddress,
     );
-    const batch = JournalBatch.fromPartial({ version: 1, epoch: 1n, records, leaderAddress });
-    await this.#nats?.append(Subject.journal, JournalBatch.encode(batch).finish(), { timeoutMs: 5_000 });
+  }
+
+  /** One batch of the journal. @returns its sequence */
+  async appendRecords(records: readonly Partial<JournalRecord>[], leaderAddress = ""): Promise<number> {
+    const encoded = records.map((record) =>
+      Buffer.from(JournalRecord.encode({ ...JournalRecord.fromPartial({}), ...record }).finish()),
+    );
+    const batch = JournalBatch.fromPartial({ version: 1, epoch: 1n, records: encoded, leaderAddress });
+    if (!this.#nats) return 0;
+    return this.#nats.append(Subject.journal, JournalBatch.encode(batch).finish(), { timeoutMs: 5_000 });
   }
 
   async appendDeletion(jobId: string): Promise<void> {
