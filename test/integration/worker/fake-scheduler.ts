@@ -28,6 +28,8 @@ export class FakeScheduler {
   epoch = 1n;
   /** Whether heartbeats are answered. */
   answers = true;
+  /** Replies ask the worker to drain. */
+  drains = false;
   /** Leases that replies name as ended although no outcome was seen. */
   readonly disowned = new Set<bigint>();
   readonly #ended = new Set<bigint>();
@@ -130,6 +132,6 @@ export class FakeScheduler {
     const ended = heartbeat.held
       .map(({ lease }) => lease)
       .filter((lease) => this.#ended.has(lease) || this.disowned.has(lease));
-    message.respond(HeartbeatReply.encode({ epoch: this.epoch, cancel: [], ended }).finish());
+    message.respond(HeartbeatReply.encode({ epoch: this.epoch, cancel: [], ended, drain: this.drains }).finish());
   }
 }
