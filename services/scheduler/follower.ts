@@ -1,17 +1,17 @@
 import type { Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
-import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream } from "../../platform/nats/names.ts";
-import type { Tail } from "../../platform/nats/tail.ts";
+import type { Bus, Reader } from "./bus.ts";
+import type { Store } from "./jobs.ts";
 import { Projection } from "./projection.ts";
 import { readJournal } from "./takeover.ts";
 
 export interface FollowerOptions {
-  readonly nats: Nats;
+  readonly nats: Bus;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Folder of the local store. */
-  readonly storePath: string;
+  /** Opens the local store; after one was destroyed, an empty one. */
+  readonly openStore: () => Store;
   /** It can't go on: everything in memory is to be thrown away. */
   readonly onFailed: (error: Error) => void;
   /** Ends the start. */
@@ -21,13 +21,13 @@ export interface FollowerOptions {
 /** A standby: reads the journal as it grows, so that it can lead, or answer reads, at any moment. */
 export class Follower {
   readonly projection: Projection;
-  readonly #tail: Tail;
+  readonly #tail: Reader;
 
   /** Opens the store, reads the journal to its end, and follows it from there. @throws when that fails */
   static async start(options: FollowerOptions): Promise<Follower> {
-    const { nats, clock, log, storePath, onFailed, signal } = options;
+    const { nats, clock, log, openStore, onFailed, signal } = options;
     const startedAtMs = clock.monotonic();
-    const projection = await Projection.open(nats, clock, log, storePath);
+    const projection = await Projection.open(nats, clock, log, openStore);
     try {
       projection.start(onFailed);
       await readJournal(nats, projection, signal);
@@ -43,7 +43,7 @@ export class Follower {
     }
   }
 
-  constructor(nats: Nats, projection: Projection, onFailed: (error: Error) => void) {
+  constructor(nats: Pick<Bus, "tail">, projection: Projection, onFailed: (error: Error) => void) {
     this.projection = projection;
     let failed = false;
     this.#tail = nats.tail({

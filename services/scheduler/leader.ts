@@ -1,23 +1,22 @@
 import { hostname } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
 import { v7 as uuidv7 } from "uuid";
+import type { Clock } from "../../platform/clock.ts";
 import { ArrwError, unavailable } from "../../platform/errors.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
-import type { Nats } from "../../platform/nats/connection.ts";
 import { Bucket } from "../../platform/nats/names.ts";
 import type { TtlBucket } from "../../platform/nats/ttl-bucket.ts";
-import { Follower } from "./follower.ts";
+import type { Bus } from "./bus.ts";
+import { Follower, type FollowerOptions } from "./follower.ts";
 import type { SchedulerMetrics } from "./metrics.ts";
 import type { Projection } from "./projection.ts";
 import { JournalTooNew } from "./takeover.ts";
 import { Term, type TermOptions } from "./term.ts";
 
 export interface LeaderOptions extends Omit<TermOptions, "maySend" | "onLost"> {
-  readonly metrics: SchedulerMetrics;
+  readonly metrics: TermOptions["metrics"] & Pick<SchedulerMetrics, "leading">;
   readonly replicas: number;
-  /** Folder of the local store. */
-  readonly storePath: string;
+  readonly openStore: FollowerOptions["openStore"];
 }
 
 /** What reads are answered from. */
@@ -51,7 +50,8 @@ export class Leader implements Part {
   readonly name = "leader";
   readonly #options: LeaderOptions;
   readonly #log: Logger;
-  readonly #nats: Nats;
+  readonly #nats: Bus;
+  readonly #clock: Clock;
   readonly #self: Holder;
   readonly #stopping = new AbortController();
   #bucket: TtlBucket | undefined;
@@ -70,6 +70,7 @@ export class Leader implements Part {
     this.#options = options;
     this.#log = options.log;
     this.#nats = options.nats;
+    this.#clock = options.clock;
     this.#self = { instance: uuidv7(), host: hostname(), address: options.address };
   }
 
@@ -95,12 +96,12 @@ export class Leader implements Part {
 
   /** After a pause of this process another one may lead already, and have changed jobs. */
   #certain(): Term | undefined {
-    return performance.now() < this.#validUntilMs ? this.#term : undefined;
+    return this.#clock.monotonic() < this.#validUntilMs ? this.#term : undefined;
   }
 
   /** A key that was seen is there until its time is up, also while the bucket can't be asked. */
   #otherLeads(): boolean {
-    return performance.now() - this.#otherSeenAtMs < TTL_MS + MARGIN_MS;
+    return this.#clock.monotonic() - this.#otherSeenAtMs < TTL_MS + MARGIN_MS;
   }
 
   #notLeading(): ArrwError {
@@ -143,7 +144,7 @@ export class Leader implements Part {
         if (error instanceof JournalTooNew) this.#log.error({ err: error }, error.message);
         else this.#log.warn({ err: error }, "neither following nor leading; trying again");
       }
-      await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+      await this.#pause();
     }
   }
 
@@ -166,7 +167,7 @@ export class Leader implements Part {
           await this.#lead(await follower.handOver());
           return;
         }
-        await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+        await this.#pause();
       }
       if (failure) throw failure;
     } finally {
@@ -175,19 +176,34 @@ export class Leader implements Part {
     }
   }
 
+  /** Until it is time to try again, or to stop. */
+  #pause(): Promise<void> {
+    const { signal } = this.#stopping;
+    return new Promise((resolve) => {
+      if (signal.aborted) return resolve();
+      const end = (): void => {
+        cancel();
+        signal.removeEventListener("abort", end);
+        resolve();
+      };
+      const cancel = this.#clock.after(POLL_MS, end);
+      signal.addEventListener("abort", end);
+    });
+  }
+
   /** True when the key is ours. */
   async #acquire(): Promise<boolean> {
     const bucket = this.#bucket;
     if (!bucket || this.#nats.unready()) return false;
     const value = JSON.stringify(this.#self);
-    const askedAtMs = performance.now();
+    const askedAtMs = this.#clock.monotonic();
     try {
       const entry = await bucket.get(KEY);
       this.#holder = entry && (JSON.parse(entry.value) as Holder);
       if (!entry) this.#revision = await bucket.create(KEY, value);
       else if (this.#replaces(this.#holder)) this.#revision = await bucket.update(KEY, value, entry.revision);
       else {
-        this.#otherSeenAtMs = performance.now();
+        this.#otherSeenAtMs = this.#clock.monotonic();
         return false;
       }
     } catch (error) {
@@ -212,12 +228,12 @@ export class Leader implements Part {
     const lost = new Promise<Error>((resolve) => {
       this.#lost = resolve;
     });
-    const renewal = setInterval(() => void this.#renew(), RENEW_MS);
+    const endRenewal = this.#clock.every(RENEW_MS, () => void this.#renew());
     let term: Term | undefined;
     try {
       const options = {
         ...this.#options,
-        maySend: () => performance.now() < this.#validUntilMs,
+        maySend: () => this.#clock.monotonic() < this.#validUntilMs,
         onLost: (error: Error) => this.#lost?.(error),
       };
       term = await Term.begin(options, projection);
@@ -228,7 +244,7 @@ export class Leader implements Part {
     } finally {
       this.#term = undefined;
       this.#lost = undefined;
-      clearInterval(renewal);
+      endRenewal();
       this.#options.metrics.leading(false);
       if (this.#stopping.signal.aborted) {
         await term?.drain();
@@ -244,14 +260,14 @@ export class Leader implements Part {
     // Two at once would expect the same revision: the second would be refused.
     if (this.#renewing) return;
     this.#renewing = true;
-    const askedAtMs = performance.now();
+    const askedAtMs = this.#clock.monotonic();
     try {
       const value = JSON.stringify(this.#self);
       this.#revision = (await this.#bucket?.update(KEY, value, this.#revision)) ?? 0;
       this.#validUntilMs = askedAtMs + TTL_MS - MARGIN_MS;
     } catch (error) {
       const taken = error instanceof ArrwError && error.code === "ABORTED" && !(await this.#stillOurs());
-      if (taken || performance.now() > this.#validUntilMs) {
+      if (taken || this.#clock.monotonic() > this.#validUntilMs) {
         this.#lost?.(unavailable("the leader's key could not be renewed", { cause: error }));
       }
     } finally {

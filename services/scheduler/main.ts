@@ -13,6 +13,7 @@ import { advertisedAddress, loadSchedulerConfig } from "./config.ts";
 import { Leader } from "./leader.ts";
 import { SchedulerMetrics } from "./metrics.ts";
 import { schedulerService } from "./rpc.ts";
+import { openFiles } from "./takeover.ts";
 
 const END_LEASE_TIMEOUT_MS = 5_000;
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
@@ -22,6 +23,7 @@ const { config, log } = begin("scheduler", loadSchedulerConfig);
 const registry = createRegistry("scheduler");
 const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-scheduler", log, registry });
 const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS);
+const storePath = join(config.ARRW_DATA_DIR, "scheduler", `store-${config.ARRW_SCHEDULER_GRPC_PORT}`);
 const metrics = new SchedulerMetrics(registry, () => leader.current());
 const leader: Leader = new Leader({
   nats,
@@ -31,7 +33,7 @@ const leader: Leader = new Leader({
   log,
   metrics,
   replicas: config.ARRW_NATS_REPLICAS,
-  storePath: join(config.ARRW_DATA_DIR, "scheduler", `store-${config.ARRW_SCHEDULER_GRPC_PORT}`),
+  openStore: () => openFiles(storePath, log),
   address: advertisedAddress(config),
   leaseTimeoutMs: config.ARRW_LEASE_TIMEOUT_MS,
   maxActiveJobs: config.ARRW_MAX_ACTIVE_JOBS,

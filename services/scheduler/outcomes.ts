@@ -1,16 +1,15 @@
 import type { Cancel, Clock } from "../../platform/clock.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
-import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream } from "../../platform/nats/names.ts";
-import type { Tail } from "../../platform/nats/tail.ts";
 import { type JobError, type JobProgress, JobResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { type Outcome, OutcomeBatch } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import type { Bus, Reader } from "./bus.ts";
 import { toMs } from "./domain/backoff.ts";
 import type { Command } from "./domain/commands.ts";
 
 export interface OutcomeReaderOptions {
-  readonly nats: Pick<Nats, "tail" | "streamInfo">;
+  readonly nats: Pick<Bus, "tail" | "streamInfo">;
   readonly clock: Clock;
   readonly log: Logger;
   /** The journal's outcomes_through: reading goes on behind it. */
@@ -24,7 +23,7 @@ export interface OutcomeReaderOptions {
 /** Reads what workers report, in order. No acknowledgements: how far it got is in the journal. */
 export class OutcomeReader {
   readonly #options: OutcomeReaderOptions;
-  #tail: Tail | undefined;
+  #tail: Reader | undefined;
   #through: number;
   #heardAtMs = 0;
   #waiting: { readonly sequence: number; resolve(): void; reject(error: Error): void }[] = [];

@@ -1,10 +1,10 @@
 import type { Cancel, Clock } from "../../platform/clock.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
-import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream } from "../../platform/nats/names.ts";
 import type { StreamMessage } from "../../platform/nats/tail.ts";
 import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import type { Bus } from "./bus.ts";
 import type { Effect } from "./domain/commands.ts";
 import { JobTable, type Store, type Transition } from "./jobs.ts";
 import { type Batch, JOURNAL_VERSION } from "./journal.ts";
@@ -34,10 +34,10 @@ export class Projection {
   #onFailed: (error: Error) => void = () => undefined;
   #flushesNow = false;
 
-  /** Opens the store at `path`, anew if it does not fit the journal, and loads the active jobs. */
-  static async open(nats: Nats, clock: Clock, log: Logger, path: string): Promise<Projection> {
+  /** Opens the store, anew if it does not fit the journal, and loads the active jobs. */
+  static async open(nats: Bus, clock: Clock, log: Logger, files: () => Store): Promise<Projection> {
     const info = await nats.streamInfo(Stream.journal);
-    const { store, position } = await openStore(path, nats, info, log);
+    const { store, position } = await openStore(files, nats, info, log);
     return new Projection(store, position, clock, log);
   }
 

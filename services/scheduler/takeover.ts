@@ -2,12 +2,14 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { type ArrwError, unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
-import type { Nats, StreamInfo } from "../../platform/nats/connection.ts";
+import type { StreamInfo } from "../../platform/nats/connection.ts";
 import { Stream, Subject } from "../../platform/nats/names.ts";
 import { AppendError } from "../../platform/nats/publisher.ts";
 import type { StreamMessage } from "../../platform/nats/tail.ts";
 import { JournalBatch } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import type { Queue } from "../../proto/gen/arrwdb/v1/queues.ts";
+import type { Bus } from "./bus.ts";
+import type { Store } from "./jobs.ts";
 import { JOURNAL_VERSION } from "./journal.ts";
 import type { Projection } from "./projection.ts";
 import { checksumOf, JobStore, type Through } from "./store.ts";
@@ -39,11 +41,11 @@ export class JournalTooNew extends Error {
 
 /** Opens the store if it fits the journal; otherwise deletes it, loudly, and starts an empty one. */
 export async function openStore(
-  path: string,
-  nats: Nats,
+  open: () => Store,
+  nats: Pick<Bus, "getMessage">,
   info: StreamInfo,
   log: Logger,
-): Promise<{ store: JobStore; position: Position }> {
+): Promise<{ store: Store; position: Position }> {
   const start: Position = {
     streamCreatedAt: info.createdAt,
     sequence: info.firstSequence - 1,
@@ -52,7 +54,7 @@ export async function openStore(
     lastLease: 0n,
     queues: [],
   };
-  const store = openFiles(path, log);
+  const store = open();
   const through = store.through();
   if (!through) return { store, position: start };
   let problem: Awaited<ReturnType<typeof mismatch>>;
@@ -75,19 +77,16 @@ export async function openStore(
     };
     return { store, position };
   }
-  log.warn(
-    { path, reason: problem },
-    "the local store does not fit the journal: it is rebuilt from the journal",
-  );
+  log.warn({ reason: problem }, "the local store does not fit the journal: it is rebuilt from the journal");
   await store.destroy();
-  return { store: new JobStore(path), position: start };
+  return { store: open(), position: start };
 }
 
 /**
  * Files that can't be opened are as good as none: the journal has everything. LMDB may end the whole process on broken
  * ones; the mark that is then left tells the next start.
  */
-function openFiles(path: string, log: Logger): JobStore {
+export function openFiles(path: string, log: Logger): JobStore {
   const mark = `${path}.opening`;
   const remove = (reason: string): void => {
     log.warn({ path, reason }, "the local store can't be read: it is rebuilt from the journal");
@@ -108,7 +107,7 @@ function openFiles(path: string, log: Logger): JobStore {
 }
 
 async function mismatch(
-  nats: Nats,
+  nats: Pick<Bus, "getMessage">,
   info: StreamInfo,
   through: Through,
 ): Promise<string | { bytes: Uint8Array; batch: JournalBatch }> {
@@ -123,7 +122,7 @@ async function mismatch(
 }
 
 /** Takes up all of the journal behind what the projection has, up to its end as of now. */
-export async function readJournal(nats: Nats, projection: Projection, signal?: AbortSignal): Promise<void> {
+export async function readJournal(nats: Bus, projection: Projection, signal?: AbortSignal): Promise<void> {
   const { position } = projection;
   const onMessage = (message: StreamMessage): void => {
     signal?.throwIfAborted();
@@ -138,11 +137,7 @@ export async function readJournal(nats: Nats, projection: Projection, signal?: A
  * @returns the epoch: the batch's sequence
  * @throws ArrwError UNAVAILABLE when it is not known whether the batch was stored
  */
-export async function appendEpoch(
-  nats: Nats,
-  projection: Projection,
-  leaderAddress: string,
-): Promise<number> {
+export async function appendEpoch(nats: Bus, projection: Projection, leaderAddress: string): Promise<number> {
   const { position } = projection;
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
     await readJournal(nats, projection);

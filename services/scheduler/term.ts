@@ -1,8 +1,8 @@
 import type { Clock } from "../../platform/clock.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
-import type { Nats } from "../../platform/nats/connection.ts";
 import type { ObjectStore } from "../../platform/nats/objects.ts";
+import type { Bus } from "./bus.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Effect } from "./domain/commands.ts";
 import { isTerminal, type JobState, RUNNING, SCHEDULED } from "./domain/state.ts";
@@ -22,13 +22,13 @@ import { Timers } from "./timers.ts";
 import { Workers } from "./workers.ts";
 
 export interface TermOptions {
-  readonly nats: Nats;
+  readonly nats: Bus;
   readonly clock: Clock;
   /** Random number in [0, 1), for the jitter of retries. */
   readonly random: () => number;
-  readonly objects: ObjectStore;
+  readonly objects: Pick<ObjectStore, "remove">;
   readonly log: Logger;
-  readonly metrics: SchedulerMetrics;
+  readonly metrics: Pick<SchedulerMetrics, "appended" | "outcome" | "transition" | "workerLost">;
   readonly address: string;
   readonly leaseTimeoutMs: number;
   readonly maxActiveJobs: number;
