@@ -89,9 +89,10 @@ export class Leader implements Part {
     const term = this.#certain();
     if (term) return { projection: term.projection, term, staleSequence: 0n };
     const follower = this.#follower;
-    if (!follower || this.#otherLeads()) throw this.#notLeading();
-    const { projection } = follower;
-    return { projection, term: undefined, staleSequence: BigInt(projection.position.sequence) };
+    const sequence = follower?.projection.position.sequence ?? 0;
+    // An empty journal has nothing to read, and 0 would say that it is up to date.
+    if (!follower || sequence === 0 || this.#otherLeads()) throw this.#notLeading();
+    return { projection: follower.projection, term: undefined, staleSequence: BigInt(sequence) };
   }
 
   /** After a pause of this process another one may lead already, and have changed jobs. */
