@@ -3,6 +3,7 @@ import { ArrwError, unavailable } from "../errors.ts";
 import type { Part } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Counter, Gauge, type Registry } from "../metrics.ts";
+import { type BatchRange, directBatch, type StoredMessage } from "./direct-batch.ts";
 import { type AppendOptions, Publisher } from "./publisher.ts";
 import { readRange } from "./read-range.ts";
 import { putStream, type StreamSpec } from "./stream-spec.ts";
@@ -198,6 +199,11 @@ export class Nats implements Part {
     const sequence = Number(headers?.get("Nats-Sequence"));
     if (!(sequence > 0)) throw unavailable(`a message of ${stream} can't be read: ${headers?.description}`);
     return { sequence, data, timeMs: Date.parse(headers?.get("Nats-Time-Stamp") ?? "") };
+  }
+
+  /** Stored messages in order, many for one request. @throws ArrwError UNAVAILABLE */
+  async getBatch(stream: string, range: BatchRange): Promise<StoredMessage[]> {
+    return directBatch(this.#open(), stream, range, DIRECT_GET_TIMEOUT_MS);
   }
 
   /** Removes messages below a sequence, or all of a subject (wildcards allowed). */

@@ -45,8 +45,6 @@ class Watcher {
   live = false;
   /** Why it ends once its queue is empty. */
   ended: ArrwError | undefined;
-  /** Size of the batches that it read last. */
-  bytesEach = 0;
   #wake: (() => void) | undefined;
 
   constructor(matcher: JobMatcher, next: Position) {
@@ -225,10 +223,8 @@ export class JobWatches implements Part {
   /** The next part of the journal. */
   async #read(watcher: Watcher, signal: AbortSignal): Promise<void> {
     const { sequence } = watcher.next;
-    const { batches, next } = await this.#reader.read(sequence, watcher.bytesEach, signal);
+    const { batches, next } = await this.#reader.read(sequence, signal);
     if (next === sequence) await delay(AT_END_WAIT_MS);
-    const bytes = batches.reduce((sum, batch) => sum + batch.bytes, 0);
-    if (batches.length > 0) watcher.bytesEach = bytes / batches.length;
     for (const batch of batches) {
       this.#push(watcher, wanted(watcher, batch), batch.sequence + 1);
       if (watcher.queue.bytes > READ_AHEAD_BYTES) return;

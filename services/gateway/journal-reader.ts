@@ -2,17 +2,16 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ArrwError, toArrwError } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
-import { Stream } from "../../platform/nats/names.ts";
+import type { StoredMessage } from "../../platform/nats/direct-batch.ts";
+import { Stream, Subject } from "../../platform/nats/names.ts";
 import { formatCursor } from "./domain/watch-cursor.ts";
 import { JournalBatch } from "./journal-batch.ts";
 
 /** Reads parts of the journal for watchers that are behind: a few at a time, the others wait their turn. */
 
 const READS_AT_A_TIME = 8;
-const MAX_BATCHES = 32;
-/** What one read may hold, as far as the read before tells. */
-const READ_BYTES = 1024 * 1024;
-const FIRST_BATCHES = 4;
+/** What one read may hold. */
+const READ = { maxMessages: 512, maxBytes: 1024 * 1024 } as const;
 const MISSING_WAIT_MS = 50;
 const MISSING_TRIES = 40;
 
@@ -35,14 +34,13 @@ export class JournalReader {
   }
 
   /**
-   * The batches from `sequence` on, as many as one read takes: none at the journal's end. `bytesEach` = size of those
-   * read before, 0 = unknown.
+   * The batches from `sequence` on, as many as one read takes: none at the journal's end.
    * @throws ArrwError OUT_OF_RANGE when they are no longer held; UNAVAILABLE
    */
-  async read(sequence: number, bytesEach: number, signal: AbortSignal): Promise<JournalPart> {
+  async read(sequence: number, signal: AbortSignal): Promise<JournalPart> {
     await this.#turn();
     try {
-      return await this.#read(sequence, bytesEach, signal);
+      return await this.#read(sequence, signal);
     } finally {
       const next = this.#waiting.shift();
       if (next) next();
@@ -56,20 +54,15 @@ export class JournalReader {
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
-  async #read(sequence: number, bytesEach: number, signal: AbortSignal): Promise<JournalPart> {
-    const wanted = bytesEach === 0 ? FIRST_BATCHES : Math.floor(READ_BYTES / bytesEach);
-    const count = Math.min(Math.max(1, wanted), MAX_BATCHES);
+  async #read(sequence: number, signal: AbortSignal): Promise<JournalPart> {
+    const range = { subject: Subject.journal, from: sequence, ...READ };
     for (let tries = 1; ; tries++) {
       if (signal.aborted) throw toArrwError(signal.reason);
-      const messages = await Promise.all(
-        Array.from({ length: count }, (_, n) =>
-          this.#nats.getMessage(Stream.journal, { sequence: sequence + n }),
-        ),
-      );
-      const missing = messages.indexOf(undefined);
-      const found = missing < 0 ? messages : messages.slice(0, missing);
+      const messages = await this.#nats.getBatch(Stream.journal, range);
+      const hole = messages.findIndex((message, n) => message.sequence !== sequence + n);
+      const found = hole < 0 ? messages : messages.slice(0, hole);
       if (found.length > 0) {
-        const batches = found.flatMap((message, n) => this.#parsed(sequence + n, message?.data));
+        const batches = found.flatMap((message) => this.#parsed(message));
         return { batches, next: sequence + found.length };
       }
       const { firstSequence, lastSequence } = await this.#nats.streamInfo(Stream.journal);
@@ -84,8 +77,7 @@ export class JournalReader {
     }
   }
 
-  #parsed(sequence: number, data: Uint8Array | undefined): JournalBatch[] {
-    if (!data) return [];
+  #parsed({ sequence, data }: StoredMessage): JournalBatch[] {
     try {
       return [new JournalBatch(sequence, data)];
     } catch (error) {

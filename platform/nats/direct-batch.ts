@@ -1,0 +1,69 @@
+import { createInbox, type Msg, type NatsConnection, type Subscription } from "nats";
+import { unavailable } from "../errors.ts";
+
+/**
+ * Many stored messages for one request, from any replica of the stream. nats-server 2.10 does not know how: it answers
+ * with the first one alone. Built here because the client's own takes only "the last of each subject".
+ */
+
+export interface StoredMessage {
+  readonly sequence: number;
+  readonly data: Uint8Array;
+}
+
+export interface BatchRange {
+  readonly subject: string;
+  /** First sequence wanted; what is not there is passed over. */
+  readonly from: number;
+  readonly maxMessages: number;
+  /** At least one message comes, however large. */
+  readonly maxBytes: number;
+}
+
+/** Messages in order; none: the replica that answered has nothing from there on. @throws ArrwError UNAVAILABLE */
+export function directBatch(
+  connection: NatsConnection,
+  stream: string,
+  range: BatchRange,
+  timeoutMs: number,
+): Promise<StoredMessage[]> {
+  const messages: StoredMessage[] = [];
+  return new Promise((resolve, reject) => {
+    let subscription: Subscription | undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const end = (error?: unknown): void => {
+      clearTimeout(timer);
+      subscription?.unsubscribe();
+      if (error === undefined) resolve(messages);
+      else reject(unavailable(`messages of ${stream} can't be read: ${String(error)}`, { cause: error }));
+    };
+    const listen = (): void => {
+      clearTimeout(timer);
+      timer = setTimeout(() => end(new Error("no answer")), timeoutMs);
+    };
+    const onMessage = ({ headers, data }: Msg): void => {
+      const code = headers?.code ?? 0;
+      // 204: all are there. 404: there is none.
+      const sequence = Number(headers?.get("Nats-Sequence"));
+      if (code === 204 || code === 404) end();
+      else if (code !== 0 || !(sequence > 0)) end(new Error(headers?.description || `status ${code}`));
+      else {
+        messages.push({ sequence, data });
+        if (headers?.get("Nats-Num-Pending") === "") end();
+        else listen();
+      }
+    };
+    try {
+      const inbox = createInbox();
+      subscription = connection.subscribe(inbox, {
+        callback: (error, message) => (error ? end(error) : onMessage(message)),
+      });
+      const { subject, from, maxMessages, maxBytes } = range;
+      const request = { seq: from, next_by_subj: subject, batch: maxMessages, max_bytes: maxBytes };
+      connection.publish(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(request), { reply: inbox });
+      listen();
+    } catch (error) {
+      end(error);
+    }
+  });
+}
