@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Cancel, Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
@@ -5,23 +6,34 @@ import { Stream, Subject } from "../../platform/nats/names.ts";
 import type { ObjectStore } from "../../platform/nats/objects.ts";
 
 export interface JanitorOptions {
-  readonly nats: Pick<Nats, "getMessage" | "streamSubjects">;
+  readonly nats: Pick<Nats, "getMessage" | "streamSubjects" | "purge">;
   readonly clock: Clock;
   readonly objects: Pick<ObjectStore, "remove">;
   readonly log: Logger;
-  /** Whether a job with this id exists; objects are named after theirs. */
+  /** Whether a durable job has this id; objects and logs are named after theirs. Asked for thousands in a row. */
   readonly isJob: (jobId: string) => boolean;
 }
 
 const INTERVAL_MS = 600_000;
 /** An upload may take this long before it counts as broken off. */
 const ORPHAN_AGE_MS = 3_600_000;
+const LOGS_INTERVAL_MS = 60_000;
+/** Deleted jobs remembered by id; after more of them the logs of all jobs are looked at. */
+const MAX_DELETED = 100_000;
+/** So few are looked up one by one. */
+const FEW = 16;
+const MAX_PURGES = 2_000;
+const CHECKS_PER_TURN = 500;
 
-/** Removes objects that belong to nobody: uploads broken off, payloads whose submit never arrived. */
+/** Removes what belongs to no job: uploads broken off, payloads whose submit never arrived, logs of deleted jobs. */
 export class Janitor {
   readonly #options: JanitorOptions;
   readonly #removing = new Set<string>();
-  #cancel: Cancel | undefined;
+  /** Their logs are to be purged, if they have any: most have none, and they come by the thousand. */
+  #deleted = new Set<string>();
+  #looksAtAllLogs = false;
+  #purging = false;
+  readonly #cancels: Cancel[] = [];
   #stopped = false;
 
   constructor(options: JanitorOptions) {
@@ -30,14 +42,30 @@ export class Janitor {
 
   start(): void {
     const { clock, log } = this.#options;
-    this.#cancel = clock.every(INTERVAL_MS, () => {
-      this.sweep().catch((error: unknown) => log.warn({ err: error }, "sweeping objects failed"));
-    });
+    const warn = (error: unknown): void =>
+      log.warn({ err: error }, "a sweep failed; the next one repeats it");
+    this.#cancels.push(
+      clock.every(INTERVAL_MS, () => {
+        // What a worker logged late, or an earlier leader missed.
+        this.#looksAtAllLogs = true;
+        this.sweep().catch(warn);
+      }),
+      clock.every(LOGS_INTERVAL_MS, () => void this.sweepLogs().catch(warn)),
+    );
   }
 
   stop(): void {
     this.#stopped = true;
-    this.#cancel?.();
+    for (const cancel of this.#cancels) cancel();
+  }
+
+  /** A job's deletion was decided: its log goes with the next sweep after it is durable. */
+  deleted(jobId: string): void {
+    if (this.#looksAtAllLogs) return;
+    this.#deleted.add(jobId);
+    if (this.#deleted.size < MAX_DELETED) return;
+    this.#deleted.clear();
+    this.#looksAtAllLogs = true;
   }
 
   /** Removes a deleted job's payload; what fails here is met by the next sweep. */
@@ -65,5 +93,55 @@ export class Janitor {
       await objects.remove(objectId);
       log.info({ object: objectId }, "removed an object that belongs to no job");
     }
+  }
+
+  /** Purges the logs of jobs that are gone. */
+  async sweepLogs(): Promise<void> {
+    if (this.#purging || (this.#deleted.size === 0 && !this.#looksAtAllLogs)) return;
+    this.#purging = true;
+    const all = this.#looksAtAllLogs;
+    const deleted = this.#deleted;
+    this.#looksAtAllLogs = false;
+    this.#deleted = new Set();
+    try {
+      const logged = await this.#logged(all, deleted);
+      if (!(await this.#purgeLogs(logged))) this.#looksAtAllLogs = true;
+    } catch (error) {
+      this.#looksAtAllLogs ||= all;
+      for (const jobId of deleted) this.deleted(jobId);
+      throw error;
+    } finally {
+      this.#purging = false;
+    }
+  }
+
+  /** Jobs with a log, of all or of some. */
+  async #logged(all: boolean, some: ReadonlySet<string>): Promise<string[]> {
+    const { nats } = this.#options;
+    const prefix = Subject.jobLog("").length;
+    if (all || some.size > FEW) {
+      const subjects = Object.keys(await nats.streamSubjects(Stream.logs, Subject.jobLogs));
+      const jobIds = subjects.map((subject) => subject.slice(prefix));
+      return all ? jobIds : jobIds.filter((jobId) => some.has(jobId));
+    }
+    const found = await Promise.all(
+      [...some].map((jobId) => nats.streamSubjects(Stream.logs, Subject.jobLog(jobId))),
+    );
+    return found.flatMap((subjects) => Object.keys(subjects).map((subject) => subject.slice(prefix)));
+  }
+
+  /** @returns false when some are left for the next sweep */
+  async #purgeLogs(jobIds: readonly string[]): Promise<boolean> {
+    const { nats, isJob } = this.#options;
+    let purges = 0;
+    for (const [index, jobId] of jobIds.entries()) {
+      if (index % CHECKS_PER_TURN === CHECKS_PER_TURN - 1) await nextTurn();
+      if (this.#stopped) return true;
+      if (isJob(jobId)) continue;
+      if (purges === MAX_PURGES) return false;
+      purges += 1;
+      await nats.purge(Stream.logs, { subject: Subject.jobLog(jobId) });
+    }
+    return true;
   }
 }

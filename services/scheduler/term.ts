@@ -163,7 +163,7 @@ export class Term {
       clock,
       objects: options.objects,
       log,
-      isJob: (jobId) => table.find(jobId)?.head !== undefined,
+      isJob: (jobId) => table.sequenceOf(jobId) !== undefined,
     });
     this.retention = new Retention({
       nats,
@@ -190,6 +190,7 @@ export class Term {
   #onDecided(before: JobState | undefined, after: JobState | undefined, entry: Entry): void {
     this.dispatcher.onDecided(before, after, entry);
     if (after) this.#setTimers(before, after);
+    else this.#janitor.deleted(entry.jobId);
     if (after && before) this.#options.metrics.transition(before.job, after.job);
   }
 
