@@ -39,7 +39,7 @@ async function torture(flags: Flags): Promise<number> {
   const { violations, entries, folder } = await runPlan(plan, {
     onFault,
     signal: abort.signal,
-    keepFolder: keep,
+    ...(keep ? { keepFolder: true } : {}),
     ...(source === undefined ? {} : { source: new URL(`file://${source.replace(/\/?$/, "/")}`) }),
   });
   console.log(summarize(entries));

@@ -44,6 +44,7 @@ export interface RunOptions {
   readonly settleTimeoutMs?: number;
   /** Aborted: the run ends at once. */
   readonly signal?: AbortSignal;
+  /** Keep history and logs; default: when there are violations. */
   readonly keepFolder?: boolean;
   /** What happens between start and end; faults must be over when it resolves. */
   readonly script: (bench: Bench) => Promise<void>;
@@ -85,7 +86,7 @@ export async function run(options: RunOptions): Promise<Outcome> {
     await driver.stop();
     await recorder.close();
     const violations = check(recorder.entries);
-    keep = options.keepFolder === true || violations.length > 0;
+    keep = options.keepFolder ?? violations.length > 0;
     return { violations, entries: recorder.entries, folder };
   } catch (error) {
     throw new Error(`the run came to no end; history and logs: ${folder}`, { cause: error });
@@ -113,7 +114,7 @@ export function runPlan(
       const steps = [
         ...plan.operations.map((operation, number) => ({
           atMs: operation.atMs,
-          begin: () => driver.begin(operation, number),
+          begin: () => void driver.begin(operation, number),
         })),
         ...plan.faults.map((fault) => ({ atMs: fault.atMs, begin: () => faults.begin(fault) })),
       ].sort((a, b) => a.atMs - b.atMs);

@@ -3,7 +3,7 @@ import type { JournalView, Placed } from "../journal-view.ts";
 
 /** What each job goes through: ends once, runs under one lease, and changes by what that lease has reported. */
 export function* checkTransitions(view: JournalView): Generator<Violation> {
-  const reports = reportsOf(view.all("outcome"));
+  const reports = new Reports(view.all("outcome"));
   for (const records of view.jobs.values()) {
     let previous: Placed | undefined;
     for (const record of records) {
@@ -18,11 +18,7 @@ export function* checkTransitions(view: JournalView): Generator<Violation> {
 /** Events that end a terminal state. */
 const REVIVES: ReadonlySet<string> = new Set(["job.retried", "job.deleted"]);
 
-function* checkStep(
-  previous: Placed,
-  record: Placed,
-  reports: ReadonlyMap<string, ReadonlySet<string>>,
-): Generator<Violation> {
+function* checkStep(previous: Placed, record: Placed, reports: Reports): Generator<Violation> {
   yield* checkState(record);
   const before = previous.job;
   const after = record.job;
@@ -81,35 +77,26 @@ const ENDED_BY: Readonly<Record<string, readonly Report[]>> = {
 };
 
 /** A lease ended: either its worker was lost, or the lease itself has said so. */
-function* checkEnd(
-  previous: Placed,
-  record: Placed,
-  reports: ReadonlyMap<string, ReadonlySet<string>>,
-): Generator<Violation> {
+function* checkEnd(previous: Placed, record: Placed, reports: Reports): Generator<Violation> {
   const before = previous.job;
   const after = record.job;
   if (!before || !after || after.losses > before.losses) return;
   if (after.status === "FAILED" && after.totalTimeout && after.errorCode === "DEADLINE_EXCEEDED") return;
   const kinds = ENDED_BY[record.event];
-  const reported = reports.get(keyOf(record.jobId, previous.lease));
-  if (kinds?.some((kind) => reported?.has(kind))) return;
-  const said = reported ? [...reported].join(", ") : "nothing";
-  const message = `lease ${previous.lease} of job ${record.jobId} ends with "${record.event}", but it has reported ${said}`;
+  if (kinds?.some((kind) => reports.has(record, previous.lease, kind))) return;
+  const said = reports.of(record.jobId, previous.lease);
+  const message = `lease ${previous.lease} of job ${record.jobId} ends with "${record.event}" in batch ${record.sequence}, through ${record.outcomesThrough}, but it has reported ${said}`;
   yield { check: "lease", message, evidence: [previous, record] };
 }
 
-function* checkCheckpoint(
-  previous: Placed,
-  record: Placed,
-  reports: ReadonlyMap<string, ReadonlySet<string>>,
-): Generator<Violation> {
+function* checkCheckpoint(previous: Placed, record: Placed, reports: Reports): Generator<Violation> {
   if (record.event !== "job.checkpointed") return;
   const { checkpointNumber, lease, jobId } = record;
   if (checkpointNumber <= previous.checkpointNumber) {
     const message = `checkpoint ${checkpointNumber} of lease ${lease} comes after ${previous.checkpointNumber}`;
     yield { check: "lease", message, evidence: [previous, record] };
   }
-  if (!reports.get(keyOf(jobId, lease))?.has(`checkpoint ${checkpointNumber}`)) {
+  if (!reports.has(record, lease, "checkpoint", checkpointNumber)) {
     const message = `lease ${lease} of job ${jobId} has never reported checkpoint ${checkpointNumber}`;
     yield { check: "lease", message, evidence: [previous, record] };
   }
@@ -139,17 +126,34 @@ function* checkSkipped(view: JournalView): Generator<Violation> {
   }
 }
 
-function keyOf(jobId: string, lease: number): string {
-  return `${jobId} ${lease}`;
-}
+/** What leases have said. */
+class Reports {
+  readonly #said = new Map<string, OutcomeEntry[]>();
 
-function reportsOf(outcomes: readonly OutcomeEntry[]): Map<string, Set<string>> {
-  const reports = new Map<string, Set<string>>();
-  for (const { jobId, lease, report, checkpointNumber } of outcomes) {
-    const key = keyOf(jobId, lease);
-    const known = reports.get(key) ?? new Set<string>();
-    known.add(report === "checkpoint" ? `checkpoint ${checkpointNumber}` : report);
-    reports.set(key, known);
+  constructor(outcomes: readonly OutcomeEntry[]) {
+    for (const outcome of outcomes) {
+      const key = `${outcome.jobId} ${outcome.lease}`;
+      const said = this.#said.get(key);
+      if (said) said.push(outcome);
+      else this.#said.set(key, [outcome]);
+    }
   }
-  return reports;
+
+  /** Whether the record's batch can know of such a report: it is in the part of OUTCOMES that is taken up. */
+  has(record: Placed, lease: number, report: Report, checkpointNumber = 0): boolean {
+    const said = this.#said.get(`${record.jobId} ${lease}`) ?? [];
+    const fitting = said.filter(
+      (each) => each.report === report && each.checkpointNumber === checkpointNumber,
+    );
+    const stored = fitting.filter(({ sequence }) => sequence > 0);
+    // Taken up and purged before the recording saw it: that it was sent must do.
+    if (stored.length === 0) return fitting.length > 0;
+    return stored.some(({ sequence }) => sequence <= record.outcomesThrough);
+  }
+
+  /** For people. */
+  of(jobId: string, lease: number): string {
+    const said = this.#said.get(`${jobId} ${lease}`) ?? [];
+    return said.map(({ report, sequence }) => `${report} (${sequence || "sent"})`).join(", ") || "nothing";
+  }
 }

@@ -2,7 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ArrwClient } from "../../../client/index.ts";
 import { toArrwError } from "../../../platform/errors.ts";
 import { connect, unary } from "../../../platform/grpc/client.ts";
-import { type Job, JobServiceClient } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import {
+  DeleteJobRequest,
+  type Job,
+  JobServiceClient,
+  RetryJobRequest,
+} from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import type { CallName } from "../history.ts";
 import type { ImportBody, Operation } from "../plan.ts";
 import { clockMs, type Recorder } from "../recorder.ts";
@@ -55,10 +60,11 @@ export class Driver {
     }
   }
 
-  /** Begins an operation; `number` is its place in the plan. */
-  begin(operation: Operation, number: number): void {
+  /** Begins an operation; `number` is its place in the plan. Resolves when the call has ended; never throws. */
+  begin(operation: Operation, number: number): Promise<void> {
     const running = this.#run(operation, number).finally(() => this.#running.delete(running));
     this.#running.add(running);
+    return running;
   }
 
   /** Resolves when every call has ended. */
@@ -142,11 +148,11 @@ export class Driver {
           return staleSequence === 0n ? job : undefined;
         }
         case "retry": {
-          const request = { jobId, fromCheckpoint: false, failedItemsOnly: false };
+          const request = RetryJobRequest.fromPartial({ jobId });
           return (await unary(jobs, jobs.retryJob, request, bounds)).job;
         }
         case "delete":
-          await unary(jobs, jobs.deleteJob, { jobId }, bounds);
+          await unary(jobs, jobs.deleteJob, DeleteJobRequest.fromPartial({ jobId }), bounds);
           return undefined;
       }
     });

@@ -20,6 +20,15 @@ export interface Repeating {
   readonly laterMs: number;
 }
 
+interface LinkState {
+  readonly cut: boolean;
+  readonly heldUp: boolean;
+  readonly heldDown: boolean;
+  readonly delayMs: number;
+}
+
+const OPEN: LinkState = { cut: false, heldUp: false, heldDown: false, delayMs: 0 };
+
 interface Pair {
   readonly client: Socket;
   readonly server: Socket;
@@ -34,7 +43,7 @@ export class Link {
   readonly #pairs = new Set<Pair>();
   readonly #copies = new Set<NodeJS.Timeout>();
   readonly #server: Server;
-  #state: LaneState & { readonly cut: boolean } = { cut: false, held: false, delayMs: 0 };
+  #state: LinkState = OPEN;
   #repeating: Repeating | undefined;
   /** Publications sent twice so far. */
   repeated = 0;
@@ -66,15 +75,15 @@ export class Link {
     await closed;
   }
 
-  /** All connections break; with `refuse` no new one comes until `heal`. */
+  /** All connections break, and no new one comes until `heal`. */
   cut(): void {
     this.#set({ ...this.#state, cut: true });
     this.reset();
   }
 
-  /** Nothing gets through in either direction, and nobody is told: it comes later, when healed. */
-  hold(): void {
-    this.#set({ ...this.#state, held: true });
+  /** Nothing gets through, or nothing that the process sends, and nobody is told: it comes later, when healed. */
+  hold(way: "both" | "up" = "both"): void {
+    this.#set({ ...this.#state, heldUp: true, heldDown: way === "both" });
   }
 
   delay(delayMs: number): void {
@@ -87,7 +96,7 @@ export class Link {
 
   heal(): void {
     this.#repeating = undefined;
-    this.#set({ cut: false, held: false, delayMs: 0 });
+    this.#set(OPEN);
   }
 
   /** All connections break; new ones may be made at once. */
@@ -101,7 +110,7 @@ export class Link {
     this.#pairs.clear();
   }
 
-  #set(state: LaneState & { readonly cut: boolean }): void {
+  #set(state: LinkState): void {
     this.#state = state;
     for (const { up, down } of this.#pairs) {
       up.pump();
@@ -119,17 +128,18 @@ export class Link {
     const server = connect({ host: "127.0.0.1", port });
     client.setNoDelay(true);
     server.setNoDelay(true);
-    const state = (): LaneState => this.#state;
+    const upState = (): LaneState => ({ held: this.#state.heldUp, delayMs: this.#state.delayMs });
+    const downState = (): LaneState => ({ held: this.#state.heldDown, delayMs: this.#state.delayMs });
     const pair: Pair = {
       client,
       server,
       up: new Lane(
         client,
         server,
-        state,
+        upState,
         this.#upward(() => pair),
       ),
-      down: new Lane(server, client, state, (chunk) => [chunk]),
+      down: new Lane(server, client, downState, (chunk) => [chunk]),
     };
     this.#pairs.add(pair);
     // A server that is not there or has died shows as a broken connection at once.

@@ -104,7 +104,9 @@ export class TortureSystem {
       ARRW_SCHEDULER_ADDRESS: schedulerNames.map((name) => this.#addressOf(`gateway > ${name}`)).join(","),
       ARRW_INDEX_ADDRESS: this.#addressOf("gateway > index"),
     });
-    for (const [name, target] of this.targets) if (name !== "nats") await target.start();
+    await Promise.all(
+      [...this.targets.values()].filter(({ name }) => name !== "nats").map((each) => each.start()),
+    );
     this.#taps = new Taps(nats.url, recorder);
     await this.#taps.start();
   }

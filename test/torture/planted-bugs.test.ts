@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { DIRECTED } from "./directed.ts";
+import { PLANTED_BUGS, type PlantedBug, plant } from "./planted-bugs.ts";
+import { run } from "./run.ts";
+import { describeViolations } from "./summary.ts";
+
+/** Checks of which one must report the bug; others may see its consequences. */
+const CAUGHT_BY: Readonly<Record<PlantedBug["name"], readonly string[]>> = {
+  "lease-check": ["lease"],
+  "expected-sequence": ["epoch"],
+  "outcomes-through": ["outcome-skipped"],
+  "index-fence": ["fence"],
+};
+
+for (const bug of PLANTED_BUGS) {
+  const { name, guard } = bug;
+
+  test(`the plan for "${name}" finds nothing in the sources as they are`, async () => {
+    const { violations } = await run(DIRECTED[name]);
+    assert.equal(violations.length, 0, describeViolations(violations));
+  });
+
+  test(`without "${guard}" a violation is reported`, async (t) => {
+    const tree = await plant(bug);
+    t.after(() => tree.remove());
+    const { violations } = await run({ ...DIRECTED[name], source: tree.source, keepFolder: false });
+    const checks = new Set(violations.map(({ check }) => check));
+    t.diagnostic(`${violations.length} violations: ${[...checks].join(", ")}`);
+    assert.ok(
+      CAUGHT_BY[name].some((check) => checks.has(check)),
+      `not caught: ${describeViolations(violations)}`,
+    );
+  });
+}
