@@ -27,7 +27,7 @@ export class Follower {
   static async start(options: FollowerOptions): Promise<Follower> {
     const { nats, clock, log, openStore, onFailed, signal } = options;
     const startedAtMs = clock.monotonic();
-    const projection = await Projection.open(nats, clock, log, openStore);
+    const projection = await Projection.open(nats, clock, log, openStore, signal);
     try {
       projection.start(onFailed);
       await readJournal(nats, projection, signal);

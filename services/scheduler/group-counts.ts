@@ -49,17 +49,18 @@ export class GroupCounts {
   }
 
   /** Types and statuses that have jobs and match those of the filter; its library is not looked at. */
-  kinds(filter?: Pick<JobFilter, "statuses" | "types">): CountedKind[] {
+  matching(filter: Pick<JobFilter, "statuses" | "types"> | undefined): CountedKind[] {
     const matches: CountedKind[] = [];
     for (const byStatus of this.#kinds.values()) {
-      for (const kind of byStatus) if (kind && kind.count > 0 && kindMatches(kind, filter)) matches.push(kind);
+      for (const kind of byStatus)
+        if (kind && kind.count > 0 && kindMatches(kind, filter)) matches.push(kind);
     }
     return matches;
   }
 
   /** Jobs that match status, type and library of the filter. */
   total(filter: JobFilter | undefined): number {
-    if (!filter || filter.libraryId === "") return sum(this.kinds(filter));
+    if (!filter || filter.libraryId === "") return sum(this.matching(filter));
     let total = 0;
     for (const byStatus of this.#libraries.get(filter.libraryId)?.values() ?? []) {
       for (const group of byStatus) if (group && kindMatches(group, filter)) total += group.count;
@@ -81,7 +82,8 @@ export class GroupCounts {
     this.#kinds.clear();
     this.#changed.clear();
     for (const types of other.#libraries.values()) {
-      for (const byStatus of types.values()) for (const group of byStatus) if (group) this.add(group, group.count);
+      for (const byStatus of types.values())
+        for (const group of byStatus) if (group) this.add(group, group.count);
     }
   }
 

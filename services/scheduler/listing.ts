@@ -1,124 +1,155 @@
-import { createHash } from "node:crypto";
-import TinyQueue from "tinyqueue";
-import { invalidArgument } from "../../platform/errors.ts";
-import type { Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
-import { type Group, groupMatches, groupOf } from "./group-counts.ts";
-import type { Store } from "./jobs.ts";
+import { unavailable } from "../../platform/errors.ts";
+import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import { type Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { GroupCounts } from "./group-counts.ts";
+import { ListClient } from "./list-client.ts";
+import { MAX_EXAMINED } from "./list-scan.ts";
+import { formatToken, parseToken } from "./page-token.ts";
+import { jobMatches, looksIntoRows } from "./row-filter.ts";
+import type { Rows } from "./store.ts";
 
-/** Pages of jobs from the store, newest first: a merge of the groups that match, by job id (UUIDv7, so by time). */
+/**
+ * Pages of jobs, newest first. A thread reads them from the disk; what has not reached the disk yet is laid over them
+ * here, in one turn of the event loop, so that a page is exactly the durable jobs as of one position in the journal.
+ */
 
 export interface Page {
   readonly jobs: Job[];
   readonly nextPageToken: string;
-  /** undefined with labels or times: these are not counted. */
+  /** undefined with labels or times when more than 10,000 jobs would have to be looked at to count. */
   readonly totalSize: number | undefined;
+  /** Position in the journal that the page is as of: it has nothing newer and misses nothing. */
+  readonly through: number;
 }
 
-/** Jobs looked at for one page; a filter that matches few gives a short page with a token. */
-const MAX_EXAMINED = 10_000;
-/** Ids read ahead per group. */
-const CHUNK = 16;
+export interface ListingOptions {
+  readonly counts: GroupCounts;
+  /** Rows that are not on disk, or not surely; the newest first. */
+  readonly unwritten: () => readonly Rows[];
+}
 
-/** @throws ArrwError INVALID_ARGUMENT when the token is not one of ours, or is another filter's */
-export function listJobs(
-  store: Store,
-  filter: JobFilter | undefined,
-  pageSize: number,
-  pageToken: string,
-): Page {
-  const before = pageToken === "" ? undefined : parseToken(pageToken, filter);
-  const jobs: Job[] = [];
-  let examined = 0;
-  let last: string | undefined;
-  let more = false;
-  for (const jobId of mergedIds(store, store.counts.known(filter), before)) {
-    if (jobs.length === pageSize || examined === MAX_EXAMINED) {
-      more = true;
-      break;
-    }
-    examined += 1;
-    last = jobId;
-    const state = store.get(jobId)?.state;
-    // The index is as of the last flush; the job may have changed since.
-    if (state && groupMatches(groupOf(state), filter) && rowMatches(state.job, filter)) jobs.push(state.job);
+/** A page that the overlay has made shorter is filled up from the disk, so many times at most. */
+const MAX_ROUNDS = 5;
+
+/** A job of a page, or its record. */
+type Row = [jobId: string, row: Uint8Array | Job];
+
+/** One list in the making. */
+interface Round {
+  readonly filter: JobFilter | undefined;
+  readonly pageSize: number;
+  readonly before: string | undefined;
+  /** What the disk had, newest first. */
+  readonly found: [jobId: string, record: Uint8Array][];
+  /** Rows that reached the disk while it was read: the snapshot may lack them. */
+  readonly meanwhile: Rows[];
+  /** The disk was read from `before` down to here; undefined = to its end. */
+  end: string | undefined;
+}
+
+export class Listing {
+  readonly #options: ListingOptions;
+  readonly #client: ListClient;
+  readonly #rounds = new Set<Round>();
+  #stopped = false;
+
+  constructor(path: string, options: ListingOptions) {
+    this.#options = options;
+    this.#client = new ListClient(path);
   }
-  const nextPageToken = more && last !== undefined ? formatToken(last, filter) : "";
-  return { jobs, nextPageToken, totalSize: isCounted(filter) ? store.counts.total(filter) : undefined };
-}
 
-interface Cursor {
-  readonly group: Group;
-  ids: string[];
-  at: number;
-}
-
-function* mergedIds(store: Store, groups: readonly Group[], before: string | undefined): Generator<string> {
-  const newest = (a: Cursor, b: Cursor): number => ((a.ids[a.at] ?? "") < (b.ids[b.at] ?? "") ? 1 : -1);
-  const cursors = groups.map((group) => ({ group, ids: store.idsOfGroup(group, before, CHUNK), at: 0 }));
-  const queue = new TinyQueue<Cursor>(
-    cursors.filter((cursor) => cursor.ids.length > 0),
-    newest,
-  );
-  for (let cursor = queue.pop(); cursor; cursor = queue.pop()) {
-    const id = cursor.ids[cursor.at];
-    if (id === undefined) continue;
-    yield id;
-    cursor.at += 1;
-    if (cursor.at === cursor.ids.length) {
-      cursor.ids = cursor.ids.length < CHUNK ? [] : store.idsOfGroup(cursor.group, id, CHUNK);
-      cursor.at = 0;
+  /** @throws ArrwError INVALID_ARGUMENT for a wrong token; UNAVAILABLE when stopped or overloaded */
+  async list(
+    filter: JobFilter | undefined,
+    pageSize: number,
+    pageToken: string,
+    position: () => number,
+  ): Promise<Page> {
+    const token = pageToken === "" ? undefined : parseToken(pageToken, filter);
+    const before = token?.before;
+    const round: Round = { filter, pageSize, before, found: [], meanwhile: [], end: before };
+    this.#rounds.add(round);
+    try {
+      const onDisk = await this.#read(round, token === undefined);
+      if (this.#stopped) throw unavailable("the store was closed", { retryAfterMs: 500 });
+      const { rows, total } = this.#merge(round);
+      const last = rows.length > pageSize ? rows[pageSize - 1]?.[0] : round.end;
+      const counted = token ? token.total : onDisk === undefined ? undefined : onDisk + total;
+      const totalSize = looksIntoRows(filter) ? counted : this.#options.counts.total(filter);
+      const nextPageToken = last === undefined ? "" : formatToken({ before: last, total: counted }, filter);
+      const jobs = rows.slice(0, pageSize).map(([, row]) => (row instanceof Uint8Array ? jobOf(row) : row));
+      return { jobs, nextPageToken, totalSize, through: position() };
+    } finally {
+      this.#rounds.delete(round);
     }
-    if (cursor.ids.length > 0) queue.push(cursor);
+  }
+
+  /** These rows are on disk now, and no longer among the unwritten ones. */
+  written(rows: Rows): void {
+    for (const round of this.#rounds) round.meanwhile.unshift(rows);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#client.stop();
+  }
+
+  /** Reads until the page is full, with all that lies over it. @returns jobs on disk that match, if they are counted */
+  async #read(round: Round, first: boolean): Promise<number | undefined> {
+    const { filter, pageSize } = round;
+    const encoded = JobFilter.encode(filter ?? JobFilter.fromPartial({})).finish();
+    let uncounted = first && looksIntoRows(filter) ? this.#unwrittenIds(filter) : undefined;
+    let counted: number | undefined;
+    for (let n = 0; n < MAX_ROUNDS; n++) {
+      const request = { filter: encoded, before: round.end, limit: pageSize, uncounted };
+      const { jobIds, records, end, total } = await this.#client.scan(request);
+      if (n === 0) counted = total;
+      uncounted = undefined;
+      for (const [at, jobId] of jobIds.entries()) round.found.push([jobId, records[at] as Uint8Array]);
+      round.end = end;
+      // Few jobs for much reading: a short page.
+      if (end === undefined || jobIds.length < pageSize || this.#merge(round).rows.length >= pageSize) break;
+    }
+    return counted;
+  }
+
+  /** The page as of now, perhaps longer than asked for, and how many of the jobs that aren't on disk match at all. */
+  #merge({ filter, before, found, meanwhile, end }: Round): { rows: Row[]; total: number } {
+    const layers = [...this.#options.unwritten(), ...meanwhile];
+    const rows: Row[] = found.filter(([jobId]) => !layers.some((layer) => layer.has(jobId)));
+    let total = 0;
+    for (const [depth, layer] of layers.entries()) {
+      for (const [jobId, { state }] of layer) {
+        if (!state || !jobMatches(state.job, filter)) continue;
+        if (isCovered(layers, depth, jobId)) continue;
+        total += 1;
+        const inRange = (before === undefined || jobId < before) && (end === undefined || jobId >= end);
+        if (inRange) rows.push([jobId, state.job]);
+      }
+    }
+    rows.sort(([a], [b]) => (a < b ? 1 : -1));
+    return { rows, total };
+  }
+
+  /** Jobs that the disk may have in another state, or not at all; undefined = too many. Labels never change. */
+  #unwrittenIds(filter: JobFilter): string[] | undefined {
+    const anyState = JobFilter.fromPartial({ labels: filter.labels });
+    const ids = new Set<string>();
+    for (const layer of this.#options.unwritten()) {
+      for (const [jobId, { state }] of layer) {
+        if (!state || jobMatches(state.job, anyState)) ids.add(jobId);
+        if (ids.size > MAX_EXAMINED) return undefined;
+      }
+    }
+    return [...ids];
   }
 }
 
-function isCounted(filter: JobFilter | undefined): boolean {
-  if (!filter) return true;
-  return Object.keys(filter.labels).length === 0 && !filter.createdAfter && !filter.createdBefore;
+function isCovered(layers: readonly Rows[], depth: number, jobId: string): boolean {
+  for (let above = 0; above < depth; above++) if (layers[above]?.has(jobId)) return true;
+  return false;
 }
 
-function rowMatches(job: Job, filter: JobFilter | undefined): boolean {
-  if (!filter) return true;
-  for (const [key, value] of Object.entries(filter.labels)) if (job.labels[key] !== value) return false;
-  const createdAt = job.createdAt?.getTime() ?? 0;
-  if (filter.createdAfter && createdAt < filter.createdAfter.getTime()) return false;
-  return !(filter.createdBefore && createdAt >= filter.createdBefore.getTime());
-}
-
-function formatToken(jobId: string, filter: JobFilter | undefined): string {
-  return Buffer.from(JSON.stringify([1, jobId, fingerprint(filter)])).toString("base64url");
-}
-
-function parseToken(token: string, filter: JobFilter | undefined): string {
-  try {
-    const parsed: unknown = JSON.parse(Buffer.from(token, "base64url").toString());
-    if (Array.isArray(parsed) && parsed[0] === 1 && typeof parsed[1] === "string") {
-      if (parsed[2] === fingerprint(filter)) return parsed[1];
-      throw invalidArgument([{ field: "page_token", description: "belongs to a list with another filter" }]);
-    }
-  } catch (error) {
-    if (error instanceof Error && error.name === "ArrwError") throw error;
-  }
-  const description = "must be the next_page_token of the page before; got something else";
-  throw invalidArgument([{ field: "page_token", description }]);
-}
-
-function fingerprint(filter: JobFilter | undefined): string {
-  const {
-    statuses = [],
-    types = [],
-    libraryId = "",
-    labels = {},
-    createdAfter,
-    createdBefore,
-  } = filter ?? {};
-  const parts = [
-    [...statuses].sort(),
-    [...types].sort(),
-    libraryId,
-    Object.entries(labels).sort(),
-    createdAfter?.getTime() ?? null,
-    createdBefore?.getTime() ?? null,
-  ];
-  return createHash("sha256").update(JSON.stringify(parts)).digest("base64url").slice(0, 12);
+function jobOf(record: Uint8Array): Job {
+  return JournalRecord.decode(record).state?.job as Job;
 }

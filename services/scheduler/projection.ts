@@ -1,15 +1,15 @@
 import type { Cancel, Clock } from "../../platform/clock.ts";
-import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import { Stream } from "../../platform/nats/names.ts";
 import type { StreamMessage } from "../../platform/nats/tail.ts";
-import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import type { Bus } from "./bus.ts";
 import type { Effect } from "./domain/commands.ts";
 import { JobTable, type Store, type Transition } from "./jobs.ts";
-import { type Batch, JOURNAL_VERSION } from "./journal.ts";
+import type { Batch } from "./journal.ts";
+import { rebuild } from "./rebuild.ts";
 import { checksumOf } from "./store.ts";
-import { JournalTooNew, openStore, type Position } from "./takeover.ts";
+import { nextBatch, openStore, type Position } from "./takeover.ts";
 
 /** Short jobs end within this and are then written once; a restart reads that much of the journal again. */
 const FLUSH_MS = 5_000;
@@ -34,11 +34,23 @@ export class Projection {
   #onFailed: (error: Error) => void = () => undefined;
   #flushesNow = false;
 
-  /** Opens the store, anew if it does not fit the journal, and loads the active jobs. */
-  static async open(nats: Bus, clock: Clock, log: Logger, files: () => Store): Promise<Projection> {
+  /** Opens the store, anew if it does not fit the journal, brings it near the journal's end, loads the active jobs. */
+  static async open(
+    nats: Bus,
+    clock: Clock,
+    log: Logger,
+    files: () => Store,
+    signal?: AbortSignal,
+  ): Promise<Projection> {
     const info = await nats.streamInfo(Stream.journal);
     const { store, position } = await openStore(files, nats, info, log);
-    return new Projection(store, position, clock, log);
+    try {
+      await rebuild(nats, store, position, signal);
+      return new Projection(store, position, clock, log);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
   }
 
   constructor(store: Store, position: Position, clock: Clock, log: Logger) {
@@ -59,21 +71,13 @@ export class Projection {
   /**
    * Takes up the batch behind those it has.
    * @throws JournalTooNew
-   * @throws ArrwError UNAVAILABLE when batches in between are gone: only the journal as a whole tells what they said
+   * @throws ArrwError UNAVAILABLE when batches in between are gone
    */
-  follow({ sequence, data }: StreamMessage): void {
-    const { position, table } = this;
-    if (sequence !== position.sequence + 1) {
-      throw unavailable(`the journal was purged up to ${sequence} while it was read at ${position.sequence}`);
+  follow(message: StreamMessage): void {
+    const { sequence } = message;
+    for (const bytes of nextBatch(this.position, message).records) {
+      this.table.replay(JournalRecord.decode(bytes), sequence, bytes);
     }
-    const batch = JournalBatch.decode(data);
-    if (batch.version > JOURNAL_VERSION) throw new JournalTooNew(batch.version);
-    for (const bytes of batch.records) table.replay(JournalRecord.decode(bytes), sequence, bytes);
-    position.sequence = sequence;
-    position.bytes = data;
-    position.outcomesThrough = Math.max(position.outcomesThrough, Number(batch.outcomesThrough));
-    if (batch.lastLease > position.lastLease) position.lastLease = batch.lastLease;
-    position.queues = batch.queues;
     // A whole journal is read faster than the timer looks.
     if (this.store.dirtyRows >= FLUSH_ROWS && this.#cancelFlush) this.#flushNow();
   }

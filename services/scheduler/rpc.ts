@@ -12,7 +12,7 @@ import { type JobState, PENDING } from "./domain/state.ts";
 import { changeJob, changeJobs } from "./job-changes.ts";
 import type { Entry } from "./jobs.ts";
 import type { Leader, View } from "./leader.ts";
-import { listJobs, type Page } from "./listing.ts";
+import type { Page } from "./listing.ts";
 import { queueStats } from "./queue-stats.ts";
 import { durable, resultOf, submitOne } from "./submit.ts";
 import type { Term } from "./term.ts";
@@ -105,13 +105,13 @@ async function pageOf(
   pageSize: number,
   pageToken: string,
 ): Promise<{ page: Page; through: number }> {
-  const { projection } = view;
-  const through = await projection.flush();
-  // The term may have ended meanwhile, and its store with it.
-  if (leader.view().projection !== projection) {
+  const { store, position } = view.projection;
+  const page = await store.list(filter, pageSize, pageToken, () => position.sequence);
+  // Another may lead, or the projection be another, by now.
+  if (leader.view().projection !== view.projection) {
     throw unavailable("the scheduler stopped leading", { retryAfterMs: 500 });
   }
-  return { page: listJobs(projection.store, filter, pageSize, pageToken), through };
+  return { page, through: page.through };
 }
 
 /** The job for a client. @throws NOT_FOUND; UNAVAILABLE where a standby can't know that */

@@ -1,11 +1,15 @@
 import { createHash } from "node:crypto";
 import { rmSync } from "node:fs";
-import { type Database, type Key, open, type RootDatabase } from "lmdb";
+import type { Key } from "lmdb";
 import { ArrwError } from "../../platform/errors.ts";
 import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
-import type { JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
-import { isActive, type JobState } from "./domain/state.ts";
-import { type Group, GroupCounts, groupOf } from "./group-counts.ts";
+import type { JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { JobState } from "./domain/state.ts";
+import { GroupCounts } from "./group-counts.ts";
+import { Listing, type Page } from "./listing.ts";
+import { HEADER_BYTES, MAX_ID_LENGTH, StoreFiles, type Through } from "./store-files.ts";
+
+export type { Through } from "./store-files.ts";
 
 /**
  * The journal's projection on disk: all retained jobs with the keys that lists need. Written behind the journal, one
@@ -18,15 +22,6 @@ export interface StoredJob {
   /** Journal sequence of its newest record. */
   readonly sequence: number;
   readonly state: JobState;
-}
-
-/** How far the store goes. */
-export interface Through {
-  /** When the journal stream was made. */
-  readonly streamCreatedAt: string;
-  readonly sequence: number;
-  /** SHA-256 (hex) of that sequence's batch. */
-  readonly checksum: string;
 }
 
 /** Whether a job has a row on disk; kept with the job, so that a new job needs no look. */
@@ -44,8 +39,15 @@ export interface DirtyRow {
   readonly presence: Presence;
 }
 
-const HEADER_BYTES = 8;
-const MAX_ID_LENGTH = 200;
+/** A record as the journal has it. */
+export interface RawRecord {
+  readonly sequence: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Rows by job id. */
+export type Rows = ReadonlyMap<string, DirtyRow>;
+
 /** Rows written in one turn of the event loop: a few milliseconds. */
 const SLICE_ROWS = 500;
 
@@ -53,51 +55,41 @@ export class JobStore {
   /** Totals of all durable jobs. */
   readonly counts = new GroupCounts();
   readonly #path: string;
-  readonly #root: RootDatabase;
-  readonly #jobs: Database<Buffer, string>;
-  /** [libraryId, type, status, jobId] -> "" */
-  readonly #groups: Database<string, Key[]>;
-  readonly #requests: Database<string, string>;
-  /** Jobs that a restart loads into memory. */
-  readonly #active: Database<string, string>;
-  /** [completedAt ms, jobId] -> "": the order of retention. */
-  readonly #ended: Database<string, Key[]>;
-  readonly #counts: Database<number, Key[]>;
-  readonly #bytes: Database<number, string>;
-  readonly #meta: Database<Through, string>;
+  readonly #files: StoreFiles;
+  readonly #listing: Listing;
   /** Totals of the rows on disk. */
   readonly #onDisk = new GroupCounts();
   #dirty = new Map<string, DirtyRow>();
-  #writing: ReadonlyMap<string, DirtyRow> = new Map();
+  #writing: Rows = new Map();
   #flushing: Promise<void> | undefined;
   #liveBytes = 0;
   #flushedThrough: number;
   #failure: Error | undefined;
 
+  /** @throws Error when the files there have another format */
   constructor(path: string) {
     this.#path = path;
-    this.#root = open({ path, maxDbs: 10, encoding: "binary", noMemInit: true });
-    this.#jobs = this.#root.openDB({ name: "jobs", encoding: "binary" });
-    this.#groups = this.#root.openDB({ name: "groups", encoding: "string" });
-    this.#requests = this.#root.openDB({ name: "requests", encoding: "string" });
-    this.#active = this.#root.openDB({ name: "active", encoding: "string" });
-    this.#ended = this.#root.openDB({ name: "ended", encoding: "string" });
-    this.#counts = this.#root.openDB({ name: "counts", encoding: "json" });
-    this.#bytes = this.#root.openDB({ name: "bytes", encoding: "json" });
-    this.#meta = this.#root.openDB({ name: "meta", encoding: "json" });
-    for (const { key, value } of this.#counts.getRange()) {
+    this.#files = new StoreFiles(path);
+    // Rows without a word on how far they go: the first rebuild did not come to its first end.
+    if (!this.through()) this.#files.clear();
+    for (const { key, value } of this.#files.counts.getRange()) {
       const [libraryId, type, status] = key as [string, string, JobStatus];
       this.counts.add({ libraryId, type, status }, value);
       this.#onDisk.add({ libraryId, type, status }, value);
     }
+    this.counts.takeChanged();
     this.#onDisk.takeChanged();
-    this.#liveBytes = this.#bytes.get("live") ?? 0;
+    this.#liveBytes = this.#files.bytes.get("live") ?? 0;
     this.#flushedThrough = this.through()?.sequence ?? 0;
+    this.#listing = new Listing(path, {
+      counts: this.counts,
+      unwritten: () => [this.#dirty, this.#writing],
+    });
   }
 
   /** undefined: nothing was ever flushed. */
   through(): Through | undefined {
-    return this.#meta.get("through");
+    return this.#files.meta.get("through");
   }
 
   /** Bytes of the newest records of all retained jobs: what a compacted journal would hold. */
@@ -112,23 +104,37 @@ export class JobStore {
   get(jobId: string): StoredJob | undefined {
     const row = this.#dirty.get(jobId) ?? this.#writing.get(jobId);
     if (row) return row.state && { sequence: row.sequence, state: row.state };
-    // LMDB throws on a key that is too long, and no job has one.
-    const bytes = jobId.length > MAX_ID_LENGTH ? undefined : this.#jobs.get(jobId);
+    const bytes = jobId.length > MAX_ID_LENGTH ? undefined : this.#files.jobs.get(jobId);
     return bytes && decodeRow(bytes);
   }
 
   /** The journal sequence of a job's newest record, without decoding it. */
   sequenceOf(jobId: string): number | undefined {
     const row = this.#dirty.get(jobId) ?? this.#writing.get(jobId);
-    return row ? row.state && row.sequence : this.#jobs.get(jobId)?.readDoubleBE(0);
+    return row ? row.state && row.sequence : this.#files.jobs.getBinaryFast(jobId)?.readDoubleBE(0);
   }
 
   jobIdOfRequest(requestId: string): string | undefined {
-    return this.#requests.get(requestId);
+    return this.#files.requests.get(requestId);
   }
 
   activeJobIds(): string[] {
-    return [...this.#active.getKeys()];
+    return [...this.#files.active.getKeys()];
+  }
+
+  /**
+   * A page of the durable jobs, newest first; what was written before the call is in it.
+   * @param position called when the page is made; the page is exactly the jobs as of that position
+   * @throws ArrwError INVALID_ARGUMENT when the token is not one of ours, or is another filter's; UNAVAILABLE when the
+   * store is closed meanwhile, or has too many lists to make
+   */
+  list(
+    filter: JobFilter | undefined,
+    pageSize: number,
+    pageToken: string,
+    position: () => number = () => 0,
+  ): Promise<Page> {
+    return this.#listing.list(filter, pageSize, pageToken, position);
   }
 
   /** Takes up a durable record; it reaches the disk with the next flush. */
@@ -154,6 +160,7 @@ export class JobStore {
     this.#writing = rows;
     this.#flushing = this.#writeRows(rows, through).then(
       () => {
+        this.#listing.written(rows);
         this.#writing = new Map();
         this.#flushedThrough = through.sequence;
       },
@@ -167,29 +174,38 @@ export class JobStore {
     return { through: through.sequence, jobIds: new Set(rows.keys()) };
   }
 
-  /** Ids of a group's jobs, newest first, older than `before`; at most `limit`. */
-  idsOfGroup(group: Group, before: string | undefined, limit: number): string[] {
-    const prefix: Key[] = [group.libraryId, group.type, group.status];
-    // In key order an array sorts before every longer one that it begins.
-    const start: Key[] = [...prefix, before ?? "\u{10ffff}"];
-    const keys = this.#groups.getKeys({ start, end: prefix, reverse: true, limit: limit + 1 });
-    const ids: string[] = [];
-    for (const key of keys) {
-      const id = key[3] as string;
-      if (id !== before && ids.length < limit) ids.push(id);
-    }
-    return ids;
+  /**
+   * Writes the newest records of many jobs at once, and how far the store goes then: for a store that is far behind.
+   * Blocks for the time it takes, so that what is read does not outrun it. Not between `write` and `flush`.
+   */
+  writeNow(records: ReadonlyMap<string, RawRecord>, through: Through): void {
+    if (this.#dirty.size > 0 || this.#flushing) throw new Error("rows wait to be flushed");
+    this.#files.root.transactionSync(() => {
+      for (const [jobId, { sequence, bytes }] of records) {
+        const record = JournalRecord.decode(bytes);
+        const state = record.state ? stateOf(record) : undefined;
+        const before = this.#files.jobs.get(jobId);
+        this.counts.move(before && decodeRow(before).state, state);
+        this.#writeRow(jobId, before, { sequence, bytes, state });
+      }
+      void this.#files.meta.put("through", through);
+      this.#putTotals();
+    });
+    this.#flushedThrough = through.sequence;
+    this.counts.takeChanged();
   }
 
   /** Ended jobs, the longest ended first; those with an open fence are left out. */
   oldestEnded(limit: number, endedBeforeMs: number): string[] {
-    const range = this.#ended.getKeys({ end: [endedBeforeMs], limit });
+    const range = this.#files.ended.getKeys({ end: [endedBeforeMs], limit });
     return [...range].map((key) => key[1] as string);
   }
 
   async close(): Promise<void> {
+    // LMDB must not be closed under a thread that reads.
+    await this.#listing.stop();
     await this.#flushing;
-    await this.#root.close();
+    await this.#files.root.close();
   }
 
   /** Closes it and deletes its files. */
@@ -198,68 +214,50 @@ export class JobStore {
     rmSync(this.#path, { recursive: true, force: true });
   }
 
-  async #writeRows(rows: ReadonlyMap<string, DirtyRow>, through: Through): Promise<void> {
+  async #writeRows(rows: Rows, through: Through): Promise<void> {
     let gathered = 0;
     for (const [jobId, row] of rows) {
       if (gathered === SLICE_ROWS) {
-        await this.#endSlice();
+        await this.#putTotals();
         gathered = 0;
       }
       gathered += 1;
-      const before = row.presence.stored ? this.#jobs.get(jobId) : undefined;
+      const before = row.presence.stored ? this.#files.jobs.get(jobId) : undefined;
       row.presence.stored = row.state !== undefined;
-      if (before) this.#removeKeys(jobId, before, row.state);
-      if (row.state && row.bytes) {
-        const value = Buffer.allocUnsafe(HEADER_BYTES + row.bytes.length);
-        value.writeDoubleBE(row.sequence, 0);
-        value.set(row.bytes, HEADER_BYTES);
-        void this.#jobs.put(jobId, value);
-        this.#putKeys(jobId, row.state);
-        this.#onDisk.move(undefined, row.state);
-        this.#liveBytes += row.bytes.length;
-      } else {
-        void this.#jobs.remove(jobId);
-      }
+      this.#writeRow(jobId, before, row);
     }
     // Rows may be ahead of how far the store says it goes: taking up a record again changes nothing.
-    void this.#meta.put("through", through);
-    await this.#endSlice();
+    void this.#files.meta.put("through", through);
+    await this.#putTotals();
+  }
+
+  #writeRow(jobId: string, before: Buffer | undefined, row: Omit<DirtyRow, "presence">): void {
+    const stateBefore = before && decodeRow(before).state;
+    if (before && stateBefore) {
+      this.#files.removeKeys(stateBefore, row.state);
+      this.#liveBytes -= before.length - HEADER_BYTES;
+    }
+    this.#onDisk.move(stateBefore, row.state);
+    if (!row.state || !row.bytes) {
+      void this.#files.jobs.remove(jobId);
+      return;
+    }
+    const value = Buffer.allocUnsafe(HEADER_BYTES + row.bytes.length);
+    value.writeDoubleBE(row.sequence, 0);
+    value.set(row.bytes, HEADER_BYTES);
+    void this.#files.jobs.put(jobId, value);
+    this.#files.putKeys(stateBefore, row.state);
+    this.#liveBytes += row.bytes.length;
   }
 
   /** All writes of one turn of the event loop are one LMDB transaction: totals always fit the rows. */
-  async #endSlice(): Promise<void> {
+  async #putTotals(): Promise<void> {
     for (const { libraryId, type, status, count } of this.#onDisk.takeChanged()) {
       const key: Key[] = [libraryId, type, status];
-      void (count === 0 ? this.#counts.remove(key) : this.#counts.put(key, count));
+      void (count === 0 ? this.#files.counts.remove(key) : this.#files.counts.put(key, count));
     }
-    await this.#bytes.put("live", this.#liveBytes);
+    await this.#files.bytes.put("live", this.#liveBytes);
   }
-
-  #removeKeys(jobId: string, before: Buffer, after: JobState | undefined): void {
-    const { state } = decodeRow(before);
-    this.#onDisk.move(state, undefined);
-    this.#liveBytes -= before.length - HEADER_BYTES;
-    const group = groupOf(state);
-    if (!after || !sameGroup(group, groupOf(after))) {
-      void this.#groups.remove([group.libraryId, group.type, group.status, jobId]);
-    }
-    if (isActive(state) && !(after && isActive(after))) void this.#active.remove(jobId);
-    if (after) return;
-    if (state.job.requestId !== "") void this.#requests.remove(state.job.requestId);
-    void this.#ended.remove([state.job.completedAt?.getTime() ?? 0, jobId]);
-  }
-
-  #putKeys(jobId: string, state: JobState): void {
-    const { libraryId, type, status } = groupOf(state);
-    void this.#groups.put([libraryId, type, status, jobId], "");
-    if (state.job.requestId !== "") void this.#requests.put(state.job.requestId, jobId);
-    if (isActive(state)) void this.#active.put(jobId, "");
-    else void this.#ended.put([state.job.completedAt?.getTime() ?? 0, jobId], "");
-  }
-}
-
-function sameGroup(a: Group, b: Group): boolean {
-  return a.status === b.status && a.type === b.type && a.libraryId === b.libraryId;
 }
 
 function decodeRow(row: Buffer): StoredJob {

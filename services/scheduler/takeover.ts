@@ -16,7 +16,7 @@ import { checksumOf, JobStore, type Through } from "./store.ts";
 
 /** How a scheduler comes to lead: it follows the journal to its end and appends an EPOCH batch there. */
 
-const STALL_TIMEOUT_MS = 10_000;
+export const STALL_TIMEOUT_MS = 10_000;
 const APPEND_TIMEOUT_MS = 5_000;
 const MAX_ATTEMPTS = 100;
 
@@ -119,6 +119,25 @@ async function mismatch(
   const batch = JournalBatch.decode(message.data);
   if (batch.version > JOURNAL_VERSION) throw new JournalTooNew(batch.version);
   return { bytes: message.data, batch };
+}
+
+/**
+ * Moves a position on to the next batch. @returns the batch
+ * @throws JournalTooNew
+ * @throws ArrwError UNAVAILABLE when batches in between are gone: only the journal as a whole tells what they said
+ */
+export function nextBatch(position: Position, { sequence, data }: StreamMessage): JournalBatch {
+  if (sequence !== position.sequence + 1) {
+    throw unavailable(`the journal was purged up to ${sequence} while it was read at ${position.sequence}`);
+  }
+  const batch = JournalBatch.decode(data);
+  if (batch.version > JOURNAL_VERSION) throw new JournalTooNew(batch.version);
+  position.sequence = sequence;
+  position.bytes = data;
+  position.outcomesThrough = Math.max(position.outcomesThrough, Number(batch.outcomesThrough));
+  if (batch.lastLease > position.lastLease) position.lastLease = batch.lastLease;
+  position.queues = batch.queues;
+  return batch;
 }
 
 /** Takes up all of the journal behind what the projection has, up to its end as of now. */

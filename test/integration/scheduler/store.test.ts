@@ -4,7 +4,6 @@ import { test } from "node:test";
 import { JobState as JobStateMessage, JournalRecord } from "../../../proto/gen/arrwdb/journal/v1/journal.ts";
 import { Job, JobFilter, JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import type { JobState } from "../../../services/scheduler/domain/state.ts";
-import { listJobs } from "../../../services/scheduler/listing.ts";
 import { JobStore } from "../../../services/scheduler/store.ts";
 import { reversed } from "../../support/reversed.ts";
 import { type Cleanup, tempDir } from "../../support/temp.ts";
@@ -18,6 +17,7 @@ interface Fields {
   readonly labels?: Record<string, string>;
   readonly requestId?: string;
   readonly createdAt?: Date;
+  readonly completedAt?: Date;
 }
 
 async function openStore(t: Cleanup) {
@@ -30,7 +30,9 @@ async function openStore(t: Cleanup) {
     const to = fields && stateOf(jobId, fields);
     const at = new Date();
     const bytes = Buffer.from(
-      JournalRecord.encode({ jobId, revision: 1n, event: "", at, state: to }).finish(),
+      JournalRecord.encode(
+        JournalRecord.fromPartial({ jobId, revision: 1n, at, state: to } as never),
+      ).finish(),
     );
     // After a deletion the job table knows nothing any more: a new job begins with a new entry.
     const known = state.store.get(jobId) ? presences.get(jobId) : undefined;
@@ -50,8 +52,8 @@ async function openStore(t: Cleanup) {
 
 function stateOf(jobId: string, fields: Fields): JobState {
   const { status = JobStatus.JOB_STATUS_COMPLETED, type = "echo", libraryId = "", labels = {} } = fields;
-  const { requestId = "", createdAt = new Date(0) } = fields;
-  const job = { jobId, status, type, libraryId, labels, requestId, createdAt, completedAt: new Date(0) };
+  const { requestId = "", createdAt = new Date(0), completedAt = new Date(0) } = fields;
+  const job = { jobId, status, type, libraryId, labels, requestId, createdAt, completedAt };
   const state = JobStateMessage.fromPartial({ job: Job.fromPartial(job) } as never);
   return { ...state, job: state.job as Job };
 }
@@ -59,11 +61,11 @@ function stateOf(jobId: string, fields: Fields): JobState {
 const filter = (fields: Partial<JobFilter>): JobFilter => JobFilter.fromPartial(fields as never);
 const id = (n: number): string => `job-${String(n).padStart(4, "0")}`;
 
-function pagesOf(store: JobStore, by: JobFilter | undefined, size: number): string[][] {
+async function pagesOf(store: JobStore, by: JobFilter | undefined, size: number): Promise<string[][]> {
   const pages: string[][] = [];
   let token = "";
   do {
-    const page = listJobs(store, by, size, token);
+    const page = await store.list(by, size, token);
     pages.push(page.jobs.map(({ jobId }) => jobId));
     token = page.nextPageToken;
   } while (token !== "" && pages.length < 1_000);
@@ -83,7 +85,7 @@ test("pages merge all groups newest first, each job once, for every page size", 
   await flush();
   const newestFirst = Array.from({ length: 200 }, (_, n) => id(199 - n));
   for (const size of [1, 7, 16, 17, 200, 1_000]) {
-    const pages = pagesOf(state.store, undefined, size);
+    const pages = await pagesOf(state.store, undefined, size);
     assert.deepEqual(pages.flat(), newestFirst);
     assert.ok(pages.every((page) => page.length <= size));
   }
@@ -101,17 +103,17 @@ test("pages merge all groups newest first, each job once, for every page size", 
         (by.libraryId === "" || by.libraryId === job.libraryId),
     );
     assert.deepEqual(
-      pagesOf(state.store, by, 9).flat(),
+      (await pagesOf(state.store, by, 9)).flat(),
       expected.map((job) => job?.jobId),
     );
-    assert.equal(listJobs(state.store, by, 1, "").totalSize, expected.length);
+    assert.equal((await state.store.list(by, 1, "")).totalSize, expected.length);
   }
   await reopen();
-  assert.deepEqual(pagesOf(state.store, undefined, 50).flat(), newestFirst);
-  assert.equal(listJobs(state.store, undefined, 1, "").totalSize, 200);
+  assert.deepEqual((await pagesOf(state.store, undefined, 50)).flat(), newestFirst);
+  assert.equal((await state.store.list(undefined, 1, "")).totalSize, 200);
 });
 
-test("labels and times select; they are not counted; created_after is inclusive, created_before is not", async (test) => {
+test("labels and times select and are counted; created_after is inclusive, created_before is not", async (test) => {
   const { state, write, flush } = await openStore(reversed(test));
   for (let n = 0; n < 10; n++) {
     write(id(n), {
@@ -120,27 +122,28 @@ test("labels and times select; they are not counted; created_after is inclusive,
     });
   }
   await flush();
-  const ids = (by: Partial<JobFilter>): string[] => pagesOf(state.store, filter(by), 3).flat();
-  assert.deepEqual(ids({ labels: { parity: "even" } }), [8, 6, 4, 2, 0].map(id));
-  assert.deepEqual(ids({ labels: { parity: "even", n: "3" } }), []);
+  const ids = async (by: Partial<JobFilter>): Promise<string[]> =>
+    (await pagesOf(state.store, filter(by), 3)).flat();
+  assert.deepEqual(await ids({ labels: { parity: "even" } }), [8, 6, 4, 2, 0].map(id));
+  assert.deepEqual(await ids({ labels: { parity: "even", n: "3" } }), []);
   const between = { createdAfter: new Date(3_000), createdBefore: new Date(6_000) };
-  assert.deepEqual(ids(between), [5, 4, 3].map(id));
-  assert.equal(listJobs(state.store, filter(between), 5, "").totalSize, undefined);
+  assert.deepEqual(await ids(between), [5, 4, 3].map(id));
+  assert.equal((await state.store.list(filter(between), 5, "")).totalSize, 3);
 });
 
 test("a token of another list, or of nobody, is refused", async (test) => {
   const { state, write, flush } = await openStore(reversed(test));
   for (let n = 0; n < 5; n++) write(id(n), {});
   await flush();
-  const { nextPageToken } = listJobs(state.store, undefined, 2, "");
+  const { nextPageToken } = await state.store.list(undefined, 2, "");
   const bad = [nextPageToken.slice(1), "x", "\u0000", Buffer.from("[1,2,3]").toString("base64url"), "e30"];
   for (const token of bad) {
-    assert.throws(() => listJobs(state.store, undefined, 2, token), { code: "INVALID_ARGUMENT" });
+    await assert.rejects(state.store.list(undefined, 2, token), { code: "INVALID_ARGUMENT" });
   }
   const other = filter({ types: ["echo"] });
-  assert.throws(() => listJobs(state.store, other, 2, nextPageToken), { code: "INVALID_ARGUMENT" });
+  await assert.rejects(state.store.list(other, 2, nextPageToken), { code: "INVALID_ARGUMENT" });
   assert.deepEqual(
-    listJobs(state.store, undefined, 2, nextPageToken).jobs.map(({ jobId }) => jobId),
+    (await state.store.list(undefined, 2, nextPageToken)).jobs.map(({ jobId }) => jobId),
     [id(2), id(1)],
   );
 });
@@ -151,9 +154,9 @@ test("a list shows no job that has left the filter since the last flush, and mis
   for (let n = 0; n < 3; n++) write(id(n), { status: pending });
   await flush();
   for (let n = 0; n < 3; n++) write(id(n), { status: completed });
-  assert.deepEqual(pagesOf(state.store, filter({ statuses: [pending] }), 10).flat(), []);
-  assert.deepEqual(pagesOf(state.store, undefined, 10).flat(), [id(2), id(1), id(0)]);
-  assert.equal(listJobs(state.store, filter({ statuses: [completed] }), 10, "").totalSize, 3);
+  assert.deepEqual((await pagesOf(state.store, filter({ statuses: [pending] }), 10)).flat(), []);
+  assert.deepEqual((await pagesOf(state.store, undefined, 10)).flat(), [id(2), id(1), id(0)]);
+  assert.equal((await state.store.list(filter({ statuses: [completed] }), 10, "")).totalSize, 3);
 });
 
 test("an id or request_id taken again after a deletion leaves nothing of the old job behind", async (test) => {
@@ -167,8 +170,8 @@ test("an id or request_id taken again after a deletion leaves nothing of the old
   write(id(3), { requestId: "s" });
   await flush();
   await reopen();
-  assert.equal(listJobs(state.store, filter({ libraryId: "old" }), 10, "").totalSize, 0);
-  assert.deepEqual(pagesOf(state.store, undefined, 10).flat(), [id(3), id(1)]);
+  assert.equal((await state.store.list(filter({ libraryId: "old" }), 10, "")).totalSize, 0);
+  assert.deepEqual((await pagesOf(state.store, undefined, 10)).flat(), [id(3), id(1)]);
   assert.deepEqual([state.store.jobIdOfRequest("r"), state.store.jobIdOfRequest("s")], [id(1), id(3)]);
   const { liveBytes } = state.store;
   write(id(1), undefined);
@@ -204,4 +207,28 @@ test("a store that can't be written fails from then on, and still answers from m
   write(id(2), {});
   await assert.rejects(flush());
   assert.equal(state.store.through(), undefined);
+});
+
+test("an ended job that is retried and ends again is in the order of retention once, with its new end", async (test) => {
+  const { state, write, flush } = await openStore(reversed(test));
+  const { JOB_STATUS_PENDING: pending } = JobStatus;
+  const ends = (n: number, ms: number): void => write(id(n), { completedAt: new Date(ms) });
+  for (const n of [1, 2, 3, 4]) ends(n, n);
+  await flush();
+  // 1 waits again, 2 has ended again before the next flush, 3 after it, 4 has ended at the same time as before.
+  for (const n of [1, 2, 3, 4]) write(id(n), { status: pending });
+  ends(2, 20);
+  ends(4, 4);
+  await flush();
+  assert.deepEqual(state.store.oldestEnded(10, 100), [id(4), id(2)]);
+  assert.deepEqual(state.store.oldestEnded(10, 3), []);
+  assert.deepEqual(state.store.activeJobIds(), [id(1), id(3)]);
+  ends(3, 30);
+  await flush();
+  assert.deepEqual(state.store.oldestEnded(10, 100), [id(4), id(2), id(3)]);
+  assert.deepEqual(state.store.activeJobIds(), [id(1)]);
+  for (const n of [1, 2, 3, 4]) write(id(n), undefined);
+  await flush();
+  assert.deepEqual(state.store.oldestEnded(10, 100), []);
+  assert.deepEqual(state.store.activeJobIds(), []);
 });

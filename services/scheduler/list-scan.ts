@@ -1,0 +1,174 @@
+import type { Database, Key } from "lmdb";
+import TinyQueue from "tinyqueue";
+import { JobFilter, type JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { looksIntoRows, RowFilter } from "./row-filter.ts";
+import { BEHIND_ALL, HEADER_BYTES, labelDigest, type StoreFiles } from "./store-files.ts";
+
+/** What a list reads from the disk, in one snapshot: rows that match, newest first, by job id (UUIDv7, so by time). */
+
+export interface ScanRequest {
+  /** Encoded JobFilter. */
+  readonly filter: Uint8Array;
+  /** Only jobs below this id; undefined = all. */
+  readonly before: string | undefined;
+  /** Rows at most. */
+  readonly limit: number;
+  /** Jobs that are not counted; undefined = nothing is to be counted. */
+  readonly uncounted: readonly string[] | undefined;
+}
+
+export interface ScanResult {
+  readonly jobIds: string[];
+  /** The record of each job. */
+  readonly records: Uint8Array[];
+  /** All jobs from this id on were looked at; undefined = all there are. */
+  readonly end: string | undefined;
+  /** Jobs on disk that match; undefined = not counted, or more than are counted. */
+  readonly total: number | undefined;
+}
+
+/** Jobs looked at for one page, and counted at most. */
+export const MAX_EXAMINED = 10_000;
+/** Ids read ahead per group: few at first, most groups have none of the page. */
+const FIRST_CHUNK = 8;
+const CHUNK = 128;
+
+export function scan(files: StoreFiles, request: ScanRequest): ScanResult {
+  // A snapshot of an earlier scan may still be open: it lacks what was written since.
+  files.root.resetReadTxn();
+  const filter = JobFilter.decode(request.filter);
+  const { before, limit, uncounted } = request;
+  const rowFilter = looksIntoRows(filter) ? new RowFilter(filter) : undefined;
+  const sure = isOneLabel(filter);
+  const skipped = new Set(uncounted);
+  const page = { jobIds: [] as string[], records: [] as Uint8Array[], end: undefined as string | undefined };
+  let [examined, matched] = [0, 0];
+  let more = false;
+  for (const jobId of candidates(files, filter, before)) {
+    const full = page.jobIds.length === limit;
+    if (examined === MAX_EXAMINED || (full && !uncounted)) {
+      return { ...page, total: undefined };
+    }
+    examined += 1;
+    const record = full && sure ? undefined : files.jobs.get(jobId)?.subarray(HEADER_BYTES);
+    const matches = record ? !rowFilter || rowFilter.matches(record) : sure;
+    if (matches && !skipped.has(jobId)) matched += 1;
+    if (full) {
+      more ||= matches;
+      continue;
+    }
+    page.end = jobId;
+    if (!matches || !record) continue;
+    page.jobIds.push(jobId);
+    page.records.push(record);
+  }
+  return { ...page, end: more ? page.end : undefined, total: uncounted && matched };
+}
+
+/** All candidates are matches then. */
+function isOneLabel({ labels, statuses, types, libraryId, createdAfter, createdBefore }: JobFilter): boolean {
+  if (createdAfter || createdBefore || libraryId !== "" || statuses.length > 0 || types.length > 0)
+    return false;
+  return Object.keys(labels).length === 1;
+}
+
+/** Ids of jobs that may match, newest first: all that match are among them. */
+function candidates(files: StoreFiles, filter: JobFilter, before: string | undefined): Iterable<string> {
+  const labels = Object.entries(filter.labels).map(([key, value]) => labelDigest(key, value));
+  if (labels.length > 0) {
+    return groupIds(
+      files.byLabel,
+      [labels.length === 1 ? (labels[0] as string) : rarest(files, labels)],
+      before,
+    );
+  }
+  if (filter.libraryId !== "") {
+    const groups = groupsOf(files.byLibrary, [filter.libraryId], filter);
+    return mergedIds(files.byLibrary, groups, before);
+  }
+  if (filter.statuses.length === 0 && filter.types.length === 0) {
+    return files.jobs.getKeys({
+      ...(before === undefined ? {} : { start: before, exclusiveStart: true }),
+      reverse: true,
+    });
+  }
+  return mergedIds(files.byKind, groupsOf(files.byKind, [], filter), before);
+}
+
+function rarest(files: StoreFiles, labels: readonly string[]): string {
+  const counted = labels.map((label) => {
+    const range = { start: [label], end: [label, BEHIND_ALL], limit: MAX_EXAMINED + 1 };
+    return { label, jobs: files.byLabel.getKeysCount(range) };
+  });
+  counted.sort((a, b) => a.jobs - b.jobs);
+  return counted[0]?.label ?? "";
+}
+
+/** The [..., type, status] below a prefix that have jobs and match the filter: one look each, however many jobs. */
+function groupsOf(keys: Database<string, Key[]>, prefix: Key[], filter: JobFilter): Key[][] {
+  const groups: Key[][] = [];
+  let start: Key[] = prefix;
+  for (;;) {
+    const [key] = keys.getKeys({ start, end: [...prefix, BEHIND_ALL], limit: 1 });
+    if (!key) return groups;
+    const group = key.slice(0, -1);
+    const [type, status] = group.slice(-2) as [string, JobStatus];
+    const ofType = filter.types.length === 0 || filter.types.includes(type);
+    if (ofType && (filter.statuses.length === 0 || filter.statuses.includes(status))) groups.push(group);
+    start = [...group, BEHIND_ALL];
+  }
+}
+
+interface Cursor {
+  readonly group: Key[];
+  ids: string[];
+  at: number;
+  whole: boolean;
+}
+
+function* mergedIds(
+  keys: Database<string, Key[]>,
+  groups: readonly Key[][],
+  before: string | undefined,
+): Generator<string> {
+  const read = (cursor: Cursor, from: string | undefined, limit: number): void => {
+    cursor.ids = [...groupIds(keys, cursor.group, from, limit)];
+    cursor.whole = cursor.ids.length < limit;
+    cursor.at = 0;
+  };
+  const newest = (a: Cursor, b: Cursor): number => ((a.ids[a.at] ?? "") < (b.ids[b.at] ?? "") ? 1 : -1);
+  const cursors = groups.map((group) => {
+    const cursor: Cursor = { group, ids: [], at: 0, whole: false };
+    read(cursor, before, FIRST_CHUNK);
+    return cursor;
+  });
+  const queue = new TinyQueue<Cursor>(
+    cursors.filter((cursor) => cursor.ids.length > 0),
+    newest,
+  );
+  for (let cursor = queue.pop(); cursor; cursor = queue.pop()) {
+    const id = cursor.ids[cursor.at] as string;
+    yield id;
+    cursor.at += 1;
+    if (cursor.at === cursor.ids.length && !cursor.whole) read(cursor, id, CHUNK);
+    if (cursor.at < cursor.ids.length) queue.push(cursor);
+  }
+}
+
+/** Ids below a prefix, newest first, older than `before`. */
+function groupIds(
+  keys: Database<string, Key[]>,
+  prefix: readonly Key[],
+  before: string | undefined,
+  limit?: number,
+): Iterable<string> {
+  // In key order an array sorts before every longer one that it begins.
+  const range = keys.getKeys({
+    start: [...prefix, before ?? BEHIND_ALL],
+    end: [...prefix],
+    reverse: true,
+    exclusiveStart: true,
+    ...(limit === undefined ? {} : { limit }),
+  });
+  return range.map((key) => key.at(-1) as string);
+}
