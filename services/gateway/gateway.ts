@@ -13,6 +13,7 @@ import { jobService } from "./jobs-rpc.ts";
 import { JournalFeed } from "./journal-feed.ts";
 import { libraryService } from "./libraries-rpc.ts";
 import { Logs } from "./logs.ts";
+import { queueService } from "./queues-rpc.ts";
 import { reflectionServices } from "./reflection.ts";
 import { SchedulerClient } from "./scheduler-client.ts";
 import { Spool } from "./spool.ts";
@@ -20,7 +21,8 @@ import { Watches } from "./watches.ts";
 
 const JOB_SERVICE = "arrwdb.v1.JobService";
 const LIBRARY_SERVICE = "arrwdb.v1.LibraryService";
-const SHOWN_SERVICES = [JOB_SERVICE, LIBRARY_SERVICE, "grpc.health.v1.Health"];
+const QUEUE_SERVICE = "arrwdb.v1.QueueService";
+const SHOWN_SERVICES = [JOB_SERVICE, LIBRARY_SERVICE, QUEUE_SERVICE, "grpc.health.v1.Health"];
 const MAX_MESSAGE_BYTES = 8 * 1024 * 1024;
 
 export interface Gateway {
@@ -64,9 +66,11 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     services: [
       jobService({ scheduler, index, spool, watches, logs, jobWatches }),
       libraryService(index),
+      queueService(scheduler),
       healthService({
         [JOB_SERVICE]: [checks.nats, checks.scheduler],
         [LIBRARY_SERVICE]: [checks.index],
+        [QUEUE_SERVICE]: [checks.scheduler],
       }),
       ...reflectionServices(SHOWN_SERVICES),
     ],

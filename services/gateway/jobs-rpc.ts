@@ -1,28 +1,27 @@
 import { ArrwError, invalidArgument, notFound, toArrwError } from "../../platform/errors.ts";
 import { type CallContext, type ImplementedService, implement } from "../../platform/grpc/server.ts";
 import {
-  CancelJobRequest as SchedulerCancelJob,
   GetJobRequest as SchedulerGetJob,
   ListJobsRequest as SchedulerListJobs,
   GetQueueStatsResponse as SchedulerQueueStats,
   SchedulerServiceService,
 } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import type {
-  CancelJobRequest,
   GetJobRequest,
   GetQueueStatsResponse,
-  JobFilter,
   ListJobsRequest,
   WatchJobRequest,
   WatchJobsRequest,
 } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { DocumentImport } from "./document-import.ts";
-import { isJobId, isName } from "./domain/validation/ids.ts";
-import { checkCancelJob, checkListJobs, checkWatchJob, checkWatchJobs } from "./domain/validation/lists.ts";
+import { isJobId } from "./domain/validation/ids.ts";
+import { checkListJobs, checkWatchJob, checkWatchJobs } from "./domain/validation/lists.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
 import { parseCursor } from "./domain/watch-cursor.ts";
 import type { IndexClient } from "./index-client.ts";
+import { jobChanges } from "./job-changes-rpc.ts";
 import type { JobWatches } from "./job-watches.ts";
+import { withLibraryId } from "./library-filter.ts";
 import type { Logs } from "./logs.ts";
 import { type ReceivedSubmit, ReceivingJobService } from "./received.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
@@ -53,16 +52,10 @@ export function jobService(options: JobsRpcOptions): ImplementedService {
     importDocuments: (messages, context) => imports.run(messages, context),
     getJob: (request, context) => getJob(scheduler, request, context),
     listJobs: (request, context) => listJobs(options, request, context),
-    cancelJob: (request, context) => cancelJob(scheduler, request, context),
+    ...jobChanges(scheduler, index),
     watchJob: (request, context) => watchJob(watches, request, context),
     getQueueStats: (_request, context) => getQueueStats(scheduler, context),
     watchJobs: (request, context) => watchJobs(options, request, context),
-    retryJob: () => {
-      throw notAvailable("RetryJob");
-    },
-    deleteJob: () => {
-      throw notAvailable("DeleteJob");
-    },
     getJobLogs: (request, context) => logs.read(request, context),
     listJobItems: () => {
       throw notAvailable("ListJobItems");
@@ -145,35 +138,6 @@ async function listJobs(
   };
   const bytes = asBuffer(SchedulerListJobs.encode(page).finish());
   return scheduler.call(SchedulerServiceService.listJobs, bytes, context);
-}
-
-/** A library's name becomes its id; an id stays, also when the library is gone: its jobs are still there. */
-async function withLibraryId(
-  index: IndexClient,
-  filter: JobFilter | undefined,
-  context: CallContext,
-): Promise<JobFilter | undefined> {
-  if (!filter || !isName(filter.libraryId)) return filter;
-  try {
-    const { library } = await index.library(filter.libraryId, context);
-    return { ...filter, libraryId: library.libraryId };
-  } catch (error) {
-    if (toArrwError(error).code === "NOT_FOUND") return filter;
-    throw error;
-  }
-}
-
-async function cancelJob(
-  scheduler: SchedulerClient,
-  request: CancelJobRequest,
-  context: CallContext,
-): Promise<Buffer> {
-  const { jobId, reason } = request;
-  const violations = checkCancelJob(request);
-  if (violations.length > 0) throw invalidArgument(violations);
-  if (!isJobId(jobId)) throw notFound("job", jobId);
-  const bytes = asBuffer(SchedulerCancelJob.encode({ jobId, reason }).finish());
-  return scheduler.call(SchedulerServiceService.cancelJob, bytes, context);
 }
 
 async function* watchJob(

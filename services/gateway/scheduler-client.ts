@@ -15,6 +15,8 @@ import { SchedulerChannels } from "./scheduler-channels.ts";
 export interface SchedulerCall {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
+  /** The call is about to be repeated, and may have been carried out all the same. What it throws ends the call. */
+  readonly onUncertain?: (error: ArrwError) => void;
 }
 
 /** A call on its way to one scheduler. */
@@ -90,6 +92,8 @@ export class SchedulerClient implements Part {
         if (signal.aborted || !isAway(error)) throw error;
         last = toArrwError(error);
         this.#finder.lost(address);
+        // A standby refuses, that is certain.
+        if (last.reason !== "NOT_LEADING") call.onUncertain?.(last);
       } finally {
         signal.removeEventListener("abort", onAbort);
         this.#attempts.delete(attempt);

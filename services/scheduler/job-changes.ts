@@ -26,7 +26,7 @@ export async function changeJob(
 ): Promise<Entry> {
   const { table, dispatcher } = term;
   const refused = change.kind === "retry" ? refusal(term, maxActiveJobs) : undefined;
-  if (refused) throw refused;
+  if (refused && !isRepeat(table.find(jobId), change)) throw refused;
   const outcome = table.transition(jobId, change);
   const { entry } = outcome;
   if (!entry) throw notFound("job", jobId);
@@ -35,6 +35,12 @@ export async function changeJob(
   if (outcome.accepted || outcome.rejection === "ALREADY") return entry;
   if (outcome.rejection === "NOT_FOUND") throw notFound("job", jobId);
   throw refusedChange(change, entry.committed?.job, jobId);
+}
+
+/** The retry was taken already: it is no new job, whatever the limits say. */
+function isRepeat(entry: Entry | undefined, change: Change): boolean {
+  if (change.kind !== "retry" || !change.endedRevision || !entry?.head) return false;
+  return entry.head.job.revision > change.endedRevision;
 }
 
 function refusedChange(change: Change, job: Job | undefined, jobId: string): ArrwError {

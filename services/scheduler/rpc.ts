@@ -58,9 +58,10 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       return { job: visible(leader.view(), entry, jobId) };
     },
 
-    retryJob: async ({ jobId, fromCheckpoint }) => {
+    retryJob: async ({ jobId, fromCheckpoint, endedRevision }) => {
       const term = leader.term();
-      const entry = await changeJob(term, jobId, { kind: "retry", fromCheckpoint }, maxActiveJobs);
+      const retry = { kind: "retry", fromCheckpoint, endedRevision } as const;
+      const entry = await changeJob(term, jobId, retry, maxActiveJobs);
       return { job: visible(leader.view(), entry, jobId) };
     },
 

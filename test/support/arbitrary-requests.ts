@@ -78,6 +78,8 @@ const anySpec = fc.option(
         steps: anyInt32,
         failTimes: anyInt32,
         failPermanently: fc.boolean(),
+        snoozeTimes: anyInt32,
+        snooze: anyDuration,
       }),
     }),
     fc.record({
@@ -97,6 +99,16 @@ const anySpec = fc.option(
   { nil: undefined },
 );
 
+const anyRetryPolicy = fc.option(
+  fc.record({
+    backoffInitial: anyDuration,
+    backoffMax: anyDuration,
+    backoffMultiplier: anyDouble,
+    jitter: fc.option(anyDouble, { nil: undefined }),
+  }),
+  { nil: undefined },
+);
+
 export const anySubmit = fc
   .record({
     requestId: anyText,
@@ -106,6 +118,10 @@ export const anySubmit = fc
     runAt: anyTime,
     executionTimeout: anyDuration,
     labels: anyLabels,
+    retryPolicy: anyRetryPolicy,
+    totalTimeout: anyDuration,
+    concurrencyKey: anyText,
+    concurrencyLimit: anyInt32,
   })
   .map((request): SubmitJobRequest => request);
 
@@ -173,20 +189,27 @@ export const anyListDocuments = fc.record({
   includeTexts: fc.boolean(),
 });
 
-export const anyListJobs = fc.record({
-  filter: fc.option(
-    fc.record({
-      statuses: fc.array(anyInt32 as fc.Arbitrary<1>, { maxLength: 3 }),
-      types: fc.array(anyText, { maxLength: 3 }),
-      libraryId: anyText,
-      labels: anyLabels,
-      createdAfter: anyTime,
-      createdBefore: anyTime,
-    }),
-    { nil: undefined },
-  ),
-  pageSize: anyInt32,
-  pageToken: anyText,
+const anyJobFilter = fc.option(
+  fc.record({
+    statuses: fc.array(anyInt32 as fc.Arbitrary<1>, { maxLength: 3 }),
+    types: fc.array(anyText, { maxLength: 3 }),
+    libraryId: anyText,
+    labels: anyLabels,
+    createdAfter: anyTime,
+    createdBefore: anyTime,
+  }),
+  { nil: undefined },
+);
+
+export const anyListJobs = fc.record({ filter: anyJobFilter, pageSize: anyInt32, pageToken: anyText });
+
+/** Of CancelJobs, RetryJobs and DeleteJobs. */
+export const anyJobsChange = fc.record({
+  filter: anyJobFilter,
+  all: fc.boolean(),
+  limit: anyInt32,
+  reason: anyText,
+  fromCheckpoint: fc.boolean(),
 });
 
 /** Well-formed bytes with some of them changed, left out or doubled. */

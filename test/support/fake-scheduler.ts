@@ -6,12 +6,15 @@ import type { Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
 import { JobState, JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import {
+  type ChangeJobsRequest,
+  type ChangeQueueRequest,
   type GetJobRequest,
   type ListJobsRequest,
   SchedulerServiceService,
   type Submission,
 } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import { Job, type JobProgress, JobStatus, type SubmitJobsResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { Worker } from "../../proto/gen/arrwdb/v1/queues.ts";
 import { JobProgressEvent } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
 import type { Cleanup } from "./temp.ts";
 
@@ -20,6 +23,11 @@ export class FakeScheduler {
   readonly jobs = new Map<string, Job>();
   readonly submissions: Submission[] = [];
   readonly lists: ListJobsRequest[] = [];
+  readonly changes: ChangeJobsRequest[] = [];
+  readonly queueChanges: ChangeQueueRequest[] = [];
+  workers: Worker[] = [];
+  /** Runs when a retry, a deletion or a bulk change was carried out, before it is answered. */
+  afterChange: (() => Promise<void> | void) | undefined;
   reads = 0;
   /** Answers instead of the fake's own logic, where it gives something. */
   onSubmit: ((submission: Submission) => SubmitJobsResult | undefined) | undefined;
@@ -157,6 +165,44 @@ export class FakeScheduler {
         this.#fail();
         if (!this.jobs.has(jobId)) throw notFound("job", jobId);
         return { job: await this.move(jobId, { status: JobStatus.JOB_STATUS_CANCELLED }) };
+      },
+      retryJob: async ({ jobId, endedRevision }) => {
+        this.#fail();
+        const known = this.jobs.get(jobId);
+        if (!known) throw notFound("job", jobId);
+        if (endedRevision !== 0n && known.revision > endedRevision) return { job: known };
+        const job = await this.move(jobId, { status: JobStatus.JOB_STATUS_PENDING });
+        await this.afterChange?.();
+        return { job };
+      },
+      deleteJob: async ({ jobId }) => {
+        this.#fail();
+        if (!this.jobs.has(jobId)) throw notFound("job", jobId);
+        await this.appendDeletion(jobId);
+        await this.afterChange?.();
+        return {};
+      },
+      changeJobs: async (request) => {
+        this.#fail();
+        this.changes.push(request);
+        await this.afterChange?.();
+        return { changedJobs: 3n, skippedJobs: 2n, hasMore: true };
+      },
+      changeQueue: async (request) => {
+        this.#fail();
+        this.queueChanges.push(request);
+        const { type, paused = false, maxRunning = 0 } = request;
+        return { queue: { type, paused, maxRunning } };
+      },
+      listWorkers: async () => {
+        this.#fail();
+        return { workers: this.workers };
+      },
+      drainWorker: async ({ workerId }) => {
+        this.#fail();
+        const worker = this.workers.find((each) => each.workerId === workerId);
+        if (!worker) throw notFound("worker", workerId);
+        return { worker: { ...worker, draining: true } };
       },
       getQueueStats: async () => {
         this.#fail();

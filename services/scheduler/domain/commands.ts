@@ -44,7 +44,12 @@ export type Command =
   | { readonly kind: "lose"; readonly lease: bigint }
   | { readonly kind: "requestCancel"; readonly reason: string }
   /** An ended job is to run again, from its start or from its last checkpoint. */
-  | { readonly kind: "retry"; readonly fromCheckpoint: boolean }
+  | {
+      readonly kind: "retry";
+      readonly fromCheckpoint: boolean;
+      /** The revision whose end it follows; 0 or undefined = any. A later one: it was retried already. */
+      readonly endedRevision?: bigint;
+    }
   /** The index has acknowledged that the lease's fence is closed. */
   | { readonly kind: "fenceClosed"; readonly lease: bigint }
   | { readonly kind: "delete" };

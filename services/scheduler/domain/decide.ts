@@ -27,6 +27,7 @@ export function decide(state: JobState | undefined, command: Command, now: Date)
     case "requestCancel":
       return decideCancel(state, command.reason, now);
     case "retry":
+      if (command.endedRevision && state.job.revision > command.endedRevision) return reject("ALREADY");
       if (!isTerminal(state.job.status)) return reject("WRONG_STATE");
       return accept(transition.retried(state, command.fromCheckpoint, now), "job.retried");
     case "fenceClosed":

@@ -4,6 +4,7 @@ import { create, createFileRegistry, fromBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { credentials } from "@grpc/grpc-js";
 import { serverStream, unary } from "../../../platform/grpc/client.ts";
+import { RetryJobRequest } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import {
   ServerReflectionClient,
   type ServerReflectionRequest,
@@ -39,19 +40,20 @@ test("reflection lists the services and gives every file of theirs, imports incl
   const { address } = await startTestGateway(t);
   for (const Stub of [ServerReflectionClient, AlphaClient]) {
     const client = new Stub(address, credentials.createInsecure());
-    const [list, files, method, wellKnown, unknown, nothing] = await reflect(client, [
+    const [list, files, method, wellKnown, unknown, queues, nothing] = await reflect(client, [
       { $case: "listServices", value: "" },
       { $case: "fileContainingSymbol", value: "arrwdb.v1.JobService" },
       { $case: "fileContainingSymbol", value: "arrwdb.v1.LibraryService.Search" },
       { $case: "fileByFilename", value: "google/protobuf/struct.proto" },
       { $case: "fileContainingSymbol", value: "arrwdb.v1.Nothing" },
+      { $case: "fileContainingSymbol", value: "arrwdb.v1.QueueService" },
       undefined,
     ]);
     client.close();
     assert.ok(list?.$case === "listServicesResponse");
     assert.deepEqual(
       list.value.service.map(({ name }) => name),
-      ["arrwdb.v1.JobService", "arrwdb.v1.LibraryService", "grpc.health.v1.Health"],
+      ["arrwdb.v1.JobService", "arrwdb.v1.LibraryService", "arrwdb.v1.QueueService", "grpc.health.v1.Health"],
     );
     assert.ok(files?.$case === "fileDescriptorResponse");
     const protos = files.value.fileDescriptorProto.map((bytes) =>
@@ -65,9 +67,10 @@ test("reflection lists the services and gives every file of theirs, imports incl
       "google/protobuf/timestamp.proto",
     ]);
     const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: protos.reverse() }));
-    assert.equal(registry.getService("arrwdb.v1.JobService")?.methods.length, 14);
+    assert.equal(registry.getService("arrwdb.v1.JobService")?.methods.length, 17);
     assert.equal(method?.$case, "fileDescriptorResponse");
     assert.equal(wellKnown?.$case, "fileDescriptorResponse");
+    assert.equal(queues?.$case, "fileDescriptorResponse");
     assert.ok(unknown?.$case === "errorResponse" && unknown.value.errorCode === 5);
     assert.ok(nothing?.$case === "errorResponse" && nothing.value.errorCode === 3);
   }
@@ -112,18 +115,16 @@ test("health and readiness follow what the gateway needs", async (t) => {
 test("calls of later parts say that they are not there yet", async (t) => {
   const { jobs, libraries } = await startTestGateway(t);
   const calls = [
-    () => unary(jobs, jobs.retryJob, { jobId: "j", fromCheckpoint: false, failedItemsOnly: false }, CALL),
-    () => unary(jobs, jobs.deleteJob, { jobId: "j" }, CALL),
+    () => unary(jobs, jobs.retryJob, RetryJobRequest.fromPartial({ failedItemsOnly: true }), CALL),
     () => unary(jobs, jobs.listJobItems, { jobId: "j", outcome: "", pageSize: 0, pageToken: "" }, CALL),
     () => unary(libraries, libraries.rollbackGeneration, { libraryId: "l" }, CALL),
-    () => serverStream(jobs, jobs.watchJobs, { filter: undefined, afterCursor: "" }, CALL).next(),
     () => serverStream(jobs, jobs.downloadExport, { jobId: "j", offset: 0n }, CALL).next(),
     () => serverStream(libraries, libraries.watchLibrary, { libraryId: "l", afterCursor: "" }, CALL).next(),
   ];
   for (const call of calls) {
     await assert.rejects(call(), {
       code: "UNIMPLEMENTED",
-      message: /^\w+ is not available in this version$/,
+      message: /^\w+( with failed_items_only)? is not available in this version$/,
     });
   }
 });

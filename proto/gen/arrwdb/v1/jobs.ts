@@ -732,8 +732,13 @@ export interface RetryJobRequest {
   jobId: string;
   /** Go on from the last checkpoint instead of from the start; a COMPLETED job has none. */
   fromCheckpoint: boolean;
-  /** Part C: only the items that failed. */
+  /** Part C: only the items that failed. UNIMPLEMENTED in this version. */
   failedItemsOnly: boolean;
+  /**
+   * Revision of the ended job as the caller saw it, 0 = whatever it is: when the job has gone on since, nothing is done
+   * and it is answered as it is, so that a repeated call runs the job once. Not negative.
+   */
+  endedRevision: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -5879,7 +5884,7 @@ export const WatchJobsResponse: MessageFns<WatchJobsResponse> = {
 };
 
 function createBaseRetryJobRequest(): RetryJobRequest {
-  return { jobId: "", fromCheckpoint: false, failedItemsOnly: false, _unknownFields: {} };
+  return { jobId: "", fromCheckpoint: false, failedItemsOnly: false, endedRevision: 0n, _unknownFields: {} };
 }
 
 export const RetryJobRequest: MessageFns<RetryJobRequest> = {
@@ -5892,6 +5897,12 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
     }
     if (message.failedItemsOnly !== false) {
       writer.uint32(24).bool(message.failedItemsOnly);
+    }
+    if (message.endedRevision !== 0n) {
+      if (BigInt.asIntN(64, message.endedRevision) !== message.endedRevision) {
+        throw new globalThis.Error("value provided for field message.endedRevision of type int64 too large");
+      }
+      writer.uint32(32).int64(message.endedRevision);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -5941,6 +5952,14 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
             message.failedItemsOnly = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.endedRevision = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5969,6 +5988,9 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
     message.jobId = object.jobId ?? "";
     message.fromCheckpoint = object.fromCheckpoint ?? false;
     message.failedItemsOnly = object.failedItemsOnly ?? false;
+    message.endedRevision = (object.endedRevision !== undefined && object.endedRevision !== null)
+      ? BigInt(object.endedRevision)
+      : 0n;
     return message;
   },
 };

@@ -16,6 +16,11 @@ export function isJobId(value: string): boolean {
   return JOB_ID.test(value);
 }
 
+/** May this be the id of a worker? */
+export function isWorkerId(value: string): boolean {
+  return JOB_ID.test(value);
+}
+
 /** May this be the id of a document? */
 export function isDocumentId(value: string): boolean {
   return value !== "" && Buffer.byteLength(value) <= MAX_DOCUMENT_ID_BYTES;

@@ -1,5 +1,4 @@
 import {
-  type CancelJobRequest,
   type JobFilter,
   JobStatus,
   type ListJobsRequest,
@@ -14,7 +13,6 @@ import { quoted, type Violation, Violations } from "./violations.ts";
 
 const MAX_STATUSES = 16;
 const MAX_TYPES = 16;
-const MAX_REASON_CHARACTERS = 1_000;
 const STATUSES = Object.entries(JobStatus).filter(([, value]) => value !== 0);
 const KNOWN_STATUSES = new Set<number>(STATUSES.map(([, value]) => value));
 
@@ -25,7 +23,7 @@ export function checkListJobs(request: ListJobsRequest): readonly Violation[] {
   return violations.list;
 }
 
-function checkJobFilter(filter: JobFilter, violations: Violations): void {
+export function checkJobFilter(filter: JobFilter, violations: Violations): void {
   const { statuses, types, labels, createdAfter, createdBefore } = filter;
   violations.maxItems("filter.statuses", statuses.length, MAX_STATUSES);
   for (const [index, status] of statuses.slice(0, MAX_STATUSES).entries()) {
@@ -45,12 +43,6 @@ function checkJobFilter(filter: JobFilter, violations: Violations): void {
     if (time && Number.isNaN(time.getTime()))
       violations.add(`filter.${name}`, "a time; got one out of range");
   }
-}
-
-export function checkCancelJob(request: CancelJobRequest): readonly Violation[] {
-  const violations = new Violations();
-  violations.maxCharacters("reason", request.reason, MAX_REASON_CHARACTERS);
-  return violations.list;
 }
 
 export function checkWatchJob(request: WatchJobRequest): readonly Violation[] {

@@ -1,4 +1,9 @@
-import type { BatchImportSpec, EchoSpec, SubmitJobRequest } from "../../../../proto/gen/arrwdb/v1/jobs.ts";
+import type {
+  BatchImportSpec,
+  EchoSpec,
+  RetryPolicy,
+  SubmitJobRequest,
+} from "../../../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Duration } from "../../../../proto/gen/google/protobuf/duration.ts";
 import { JOB_TYPE_NAMES, jobTypeOf } from "../job-types.ts";
 import { checkDocument } from "./documents.ts";
@@ -11,10 +16,17 @@ const MAX_LABELS = 16;
 const LABEL_KEY = /^[A-Za-z0-9][A-Za-z0-9_./-]{0,63}$/;
 const MAX_LABEL_VALUE_BYTES = 256;
 const MAX_ECHO_BYTES = 16_384;
-const MAX_SLEEP_SECONDS = 24 * 3_600;
 const MAX_STEPS = 100_000;
 const MAX_FAIL_TIMES = 1_000;
-const MAX_TIMEOUT_SECONDS = 30 * 24 * 3_600;
+const MAX_SNOOZE_TIMES = 1_000;
+const DAY_SECONDS = 24 * 3_600;
+const UP_TO_30_DAYS = { min: 0.001, max: 30 * DAY_SECONDS, text: "1 ms..30 days" };
+const UP_TO_365_DAYS = { min: 0.001, max: 365 * DAY_SECONDS, text: "1 ms..365 days" };
+const UP_TO_24_HOURS = { min: 0, max: DAY_SECONDS, text: "0..24 hours" };
+const DEFAULT_BACKOFF_INITIAL_SECONDS = 1;
+const MAX_BACKOFF_MULTIPLIER = 100;
+const MAX_KEY_CHARACTERS = 128;
+const MAX_CONCURRENCY = 10_000;
 const MAX_DOCUMENTS = 100_000;
 const MAX_CHUNK_SIZE = 100_000;
 const DEFAULT_CHUNK_SIZE = 1_000;
@@ -34,15 +46,15 @@ export interface SubmitContext {
 export function checkSubmit(request: SubmitJobRequest, context: SubmitContext): readonly Violation[] {
   const violations = new Violations();
   violations.maxCharacters("request_id", request.requestId, MAX_REQUEST_ID_CHARACTERS);
-  const { maxRetries, runAt, executionTimeout } = request;
+  const { maxRetries, runAt, executionTimeout, retryPolicy, totalTimeout } = request;
   if (maxRetries !== undefined) violations.integer("max_retries", maxRetries, 0, MAX_RETRIES);
   if (runAt !== undefined && !(runAt.getTime() >= 0 && runAt.getTime() < YEAR_10000_MS)) {
     violations.add("run_at", `1970-01-01..9999-12-31; got ${shownTime(runAt)}`);
   }
-  if (executionTimeout !== undefined) {
-    const bounds = { min: 0.001, max: MAX_TIMEOUT_SECONDS, text: "1 ms..30 days" };
-    checkDuration("execution_timeout", executionTimeout, bounds, violations);
-  }
+  if (executionTimeout) checkDuration("execution_timeout", executionTimeout, UP_TO_30_DAYS, violations);
+  if (totalTimeout) checkDuration("total_timeout", totalTimeout, UP_TO_365_DAYS, violations);
+  if (retryPolicy) checkRetryPolicy(retryPolicy, violations);
+  checkConcurrency(request, violations);
   checkLabels("labels", request.labels, violations);
   checkSpec(request, context, violations);
   return violations.list;
@@ -60,6 +72,37 @@ export function checkLabels(path: string, labels: Record<string, string>, violat
     violations.maxBytes(`${path}[${quoted(key)}]`, labels[key] ?? "", MAX_LABEL_VALUE_BYTES);
   }
   violations.maxItems(path, count, MAX_LABELS);
+}
+
+function checkRetryPolicy(policy: RetryPolicy, violations: Violations): void {
+  const { backoffInitial, backoffMax, backoffMultiplier, jitter } = policy;
+  const initialFits =
+    !backoffInitial ||
+    checkDuration("retry_policy.backoff_initial", backoffInitial, UP_TO_30_DAYS, violations);
+  if (backoffMax) {
+    const initial = backoffInitial && initialFits ? secondsOf(backoffInitial) : undefined;
+    // A backoff_initial that is wrong itself is said once.
+    const min = initial ?? (backoffInitial ? UP_TO_30_DAYS.min : DEFAULT_BACKOFF_INITIAL_SECONDS);
+    const text = `backoff_initial (${min} s)..30 days`;
+    checkDuration("retry_policy.backoff_max", backoffMax, { ...UP_TO_30_DAYS, min, text }, violations);
+  }
+  if (backoffMultiplier !== 0 && !(backoffMultiplier >= 1 && backoffMultiplier <= MAX_BACKOFF_MULTIPLIER)) {
+    violations.add("retry_policy.backoff_multiplier", `1..100, or 0 for 2; got ${backoffMultiplier}`);
+  }
+  if (jitter !== undefined && !(jitter >= 0 && jitter <= 1)) {
+    violations.add("retry_policy.jitter", `0..1; got ${jitter}`);
+  }
+}
+
+function checkConcurrency(
+  { concurrencyKey, concurrencyLimit }: SubmitJobRequest,
+  violations: Violations,
+): void {
+  violations.maxCharacters("concurrency_key", concurrencyKey, MAX_KEY_CHARACTERS);
+  violations.integer("concurrency_limit", concurrencyLimit, 0, MAX_CONCURRENCY);
+  if (concurrencyKey === "" && concurrencyLimit !== 0) {
+    violations.add("concurrency_limit", `only with a concurrency_key; got ${concurrencyLimit}`);
+  }
 }
 
 function checkSpec(request: SubmitJobRequest, context: SubmitContext, violations: Violations): void {
@@ -100,10 +143,9 @@ function checkEcho(echo: EchoSpec, violations: Violations): void {
   violations.maxBytes("spec.echo.message", echo.message, MAX_ECHO_BYTES);
   violations.integer("spec.echo.steps", echo.steps, 0, MAX_STEPS);
   violations.integer("spec.echo.fail_times", echo.failTimes, 0, MAX_FAIL_TIMES);
-  if (echo.sleep) {
-    const bounds = { min: 0, max: MAX_SLEEP_SECONDS, text: "0..24 hours" };
-    checkDuration("spec.echo.sleep", echo.sleep, bounds, violations);
-  }
+  violations.integer("spec.echo.snooze_times", echo.snoozeTimes, 0, MAX_SNOOZE_TIMES);
+  if (echo.sleep) checkDuration("spec.echo.sleep", echo.sleep, UP_TO_24_HOURS, violations);
+  if (echo.snooze) checkDuration("spec.echo.snooze", echo.snooze, UP_TO_24_HOURS, violations);
 }
 
 function checkChunking(spec: BatchImportSpec, violations: Violations): void {
@@ -131,18 +173,24 @@ function checkDocuments(
   }
 }
 
+/** @returns whether it is within the bounds, in seconds */
 function checkDuration(
   path: string,
   duration: Duration,
   bounds: { readonly min: number; readonly max: number; readonly text: string },
   violations: Violations,
-): void {
-  const seconds = Number(duration.seconds) + duration.nanos / 1e9;
+): boolean {
+  const seconds = secondsOf(duration);
   if (Math.abs(duration.nanos) > 999_999_999) {
     violations.add(path, `nanos -999,999,999..999,999,999; got ${duration.nanos}`);
   } else if (!(seconds >= bounds.min && seconds <= bounds.max)) {
     violations.add(path, `${bounds.text}; got ${seconds} s`);
-  }
+  } else return true;
+  return false;
+}
+
+function secondsOf({ seconds, nanos }: Duration): number {
+  return Number(seconds) + nanos / 1e9;
 }
 
 function shownTime(time: Date): string {

@@ -154,6 +154,11 @@ export interface RetryJobRequest {
   jobId: string;
   /** Keep the checkpoint. */
   fromCheckpoint: boolean;
+  /**
+   * Revision at which the job had ended, 0 = any; a job beyond it was retried by this call before, and is answered as
+   * it is.
+   */
+  endedRevision: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1244,7 +1249,7 @@ export const GetQueueStatsResponse: MessageFns<GetQueueStatsResponse> = {
 };
 
 function createBaseRetryJobRequest(): RetryJobRequest {
-  return { jobId: "", fromCheckpoint: false, _unknownFields: {} };
+  return { jobId: "", fromCheckpoint: false, endedRevision: 0n, _unknownFields: {} };
 }
 
 export const RetryJobRequest: MessageFns<RetryJobRequest> = {
@@ -1254,6 +1259,12 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
     }
     if (message.fromCheckpoint !== false) {
       writer.uint32(16).bool(message.fromCheckpoint);
+    }
+    if (message.endedRevision !== 0n) {
+      if (BigInt.asIntN(64, message.endedRevision) !== message.endedRevision) {
+        throw new globalThis.Error("value provided for field message.endedRevision of type int64 too large");
+      }
+      writer.uint32(24).int64(message.endedRevision);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1295,6 +1306,14 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
             message.fromCheckpoint = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.endedRevision = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1322,6 +1341,9 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
     const message = createBaseRetryJobRequest();
     message.jobId = object.jobId ?? "";
     message.fromCheckpoint = object.fromCheckpoint ?? false;
+    message.endedRevision = (object.endedRevision !== undefined && object.endedRevision !== null)
+      ? BigInt(object.endedRevision)
+      : 0n;
     return message;
   },
 };

@@ -1,0 +1,157 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { encode } from "../../platform/encode.ts";
+import { ArrwError, invalidArgument, notFound, toArrwError, unavailable } from "../../platform/errors.ts";
+import type { CallContext } from "../../platform/grpc/server.ts";
+import {
+  type ChangeJobsRequest,
+  CancelJobRequest as SchedulerCancelJob,
+  ChangeJobsRequest as SchedulerChangeJobs,
+  DeleteJobRequest as SchedulerDeleteJob,
+  GetJobRequest as SchedulerGetJob,
+  GetJobResponse as SchedulerGetJobResponse,
+  RetryJobRequest as SchedulerRetryJob,
+  SchedulerServiceService,
+} from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import {
+  type CancelJobRequest,
+  type CancelJobsRequest,
+  type DeleteJobRequest,
+  type DeleteJobsRequest,
+  type Job,
+  JobStatus,
+  type RetryJobRequest,
+  type RetryJobsRequest,
+} from "../../proto/gen/arrwdb/v1/jobs.ts";
+import {
+  changeLimitOf,
+  checkCancelJob,
+  checkJobsChange,
+  checkRetryJob,
+  type JobsChange,
+} from "./domain/validation/changes.ts";
+import { isJobId } from "./domain/validation/ids.ts";
+import type { IndexClient } from "./index-client.ts";
+import { withLibraryId } from "./library-filter.ts";
+import type { SchedulerCall, SchedulerClient } from "./scheduler-client.ts";
+import { notAvailable } from "./unavailable-rpcs.ts";
+
+/**
+ * JobService's methods that change jobs which are there. A call to a scheduler that went away may have been carried
+ * out, and is repeated: a cancel finds its job cancelled, a deletion finds none, a retry says which end it follows, so
+ * that it does not take twice.
+ */
+export function jobChanges(scheduler: SchedulerClient, index: IndexClient) {
+  const change = (request: JobsChange, what: ChangeJobsRequest["change"], context: CallContext) =>
+    changeJobs(scheduler, index, request, what, context);
+  return {
+    cancelJob: (request: CancelJobRequest, context: CallContext) => cancelJob(scheduler, request, context),
+    retryJob: (request: RetryJobRequest, context: CallContext) => retryJob(scheduler, request, context),
+    deleteJob: (request: DeleteJobRequest, context: CallContext) => deleteJob(scheduler, request, context),
+    cancelJobs: (request: CancelJobsRequest, context: CallContext) =>
+      change(request, { $case: "cancelReason", value: request.reason }, context),
+    retryJobs: ({ fromCheckpoint, ...request }: RetryJobsRequest, context: CallContext) =>
+      change(request, { $case: "retry", value: { fromCheckpoint } }, context),
+    deleteJobs: (request: DeleteJobsRequest, context: CallContext) =>
+      change(request, { $case: "delete", value: {} }, context),
+  };
+}
+
+const REREAD_MS = 100;
+
+async function cancelJob(
+  scheduler: SchedulerClient,
+  request: CancelJobRequest,
+  context: CallContext,
+): Promise<Buffer> {
+  const { jobId, reason } = request;
+  const violations = checkCancelJob(request);
+  if (violations.length > 0) throw invalidArgument(violations);
+  if (!isJobId(jobId)) throw notFound("job", jobId);
+  const bytes = encode(SchedulerCancelJob, { jobId, reason });
+  return scheduler.call(SchedulerServiceService.cancelJob, bytes, context);
+}
+
+async function retryJob(
+  scheduler: SchedulerClient,
+  request: RetryJobRequest,
+  context: CallContext,
+): Promise<Buffer> {
+  const { jobId, fromCheckpoint } = request;
+  const violations = checkRetryJob(request);
+  if (violations.length > 0) throw invalidArgument(violations);
+  if (request.failedItemsOnly) throw notAvailable("RetryJob with failed_items_only");
+  if (!isJobId(jobId)) throw notFound("job", jobId);
+  const endedRevision = request.endedRevision || (await revisionOfEnd(scheduler, jobId, context));
+  const bytes = encode(SchedulerRetryJob, { jobId, fromCheckpoint, endedRevision });
+  return scheduler.call(SchedulerServiceService.retryJob, bytes, context);
+}
+
+/** The job's revision, as its leader knows it. @throws FAILED_PRECONDITION when it has not ended */
+async function revisionOfEnd(
+  scheduler: SchedulerClient,
+  jobId: string,
+  call: SchedulerCall,
+): Promise<bigint> {
+  const { status, revision } = await currentJob(scheduler, jobId, call);
+  if (status >= JobStatus.JOB_STATUS_COMPLETED) return revision;
+  throw new ArrwError("FAILED_PRECONDITION", `job ${jobId} has not ended; cancel it first`, {
+    reason: "JOB_NOT_TERMINAL",
+    resource: { type: "job", name: jobId },
+  });
+}
+
+/** A standby's answer may be older than an end that the client has seen. */
+async function currentJob(scheduler: SchedulerClient, jobId: string, call: SchedulerCall): Promise<Job> {
+  const request = encode(SchedulerGetJob, { jobId });
+  for (;;) {
+    const reply = await scheduler.call(SchedulerServiceService.getJob, request, call);
+    const { job, staleSequence } = SchedulerGetJobResponse.decode(reply);
+    if (!job) throw new ArrwError("INTERNAL", "the scheduler answered without a job");
+    if (staleSequence === 0n) return job;
+    if (Date.now() + REREAD_MS >= call.deadlineMs) throw unavailable("no scheduler leads");
+    await delay(REREAD_MS, undefined, { signal: call.signal }).catch(() => undefined);
+  }
+}
+
+async function deleteJob(
+  scheduler: SchedulerClient,
+  { jobId }: DeleteJobRequest,
+  context: CallContext,
+): Promise<Buffer> {
+  if (!isJobId(jobId)) throw notFound("job", jobId);
+  const bytes = encode(SchedulerDeleteJob, { jobId });
+  let uncertain = false;
+  const call = { ...boundsOf(context), onUncertain: () => (uncertain = true) };
+  try {
+    return await scheduler.call(SchedulerServiceService.deleteJob, bytes, call);
+  } catch (error) {
+    // The call whose reply was lost has deleted it.
+    if (uncertain && toArrwError(error).code === "NOT_FOUND") return Buffer.alloc(0);
+    throw error;
+  }
+}
+
+async function changeJobs(
+  scheduler: SchedulerClient,
+  index: IndexClient,
+  request: JobsChange,
+  change: ChangeJobsRequest["change"],
+  context: CallContext,
+): Promise<Buffer> {
+  const violations = checkJobsChange(request);
+  if (violations.length > 0) throw invalidArgument(violations);
+  const filter = await withLibraryId(index, request.filter, context);
+  const bytes = encode(SchedulerChangeJobs, { filter, limit: changeLimitOf(request.limit), change });
+  // Repeated, it would run those again that have failed again meanwhile.
+  const call = change?.$case === "retry" ? { ...boundsOf(context), onUncertain: notRepeated } : context;
+  return scheduler.call(SchedulerServiceService.changeJobs, bytes, call);
+}
+
+function notRepeated(cause: ArrwError): void {
+  const message = "the scheduler went away in the midst of the call: some of the jobs may run again already";
+  throw unavailable(message, { cause, reason: "OUTCOME_UNKNOWN" });
+}
+
+function boundsOf({ deadlineMs, signal }: SchedulerCall): SchedulerCall {
+  return { deadlineMs, signal };
+}
