@@ -1,10 +1,12 @@
 import { benchImport } from "./import.ts";
 import { benchJobs } from "./jobs.ts";
+import { benchRetained } from "./retained.ts";
 
 /** `npm run bench -- <name> [options]`: each bench prints its figures; docs/operations.md says what they were. */
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   jobs: benchJobs,
   import: benchImport,
+  retained: benchRetained,
 };
 
 const [name = "", ...args] = process.argv.slice(2);

@@ -50,19 +50,25 @@ export function scan(files: StoreFiles, request: ScanRequest): ScanResult {
       return { ...page, total: undefined };
     }
     examined += 1;
-    const record = full && sure ? undefined : files.jobs.get(jobId)?.subarray(HEADER_BYTES);
-    const matches = record ? !rowFilter || rowFilter.matches(record) : sure;
+    const matches = sure || !rowFilter || rowMatches(files, jobId, rowFilter);
     if (matches && !skipped.has(jobId)) matched += 1;
     if (full) {
       more ||= matches;
       continue;
     }
     page.end = jobId;
-    if (!matches || !record) continue;
+    const row = matches ? files.jobs.get(jobId) : undefined;
+    if (!row) continue;
     page.jobIds.push(jobId);
-    page.records.push(record);
+    page.records.push(row.subarray(HEADER_BYTES));
   }
   return { ...page, end: more ? page.end : undefined, total: uncounted && matched };
+}
+
+/** Looks at the row where it lies. */
+function rowMatches(files: StoreFiles, jobId: string, filter: RowFilter): boolean {
+  const row = files.jobs.getBinaryFast(jobId);
+  return row !== undefined && filter.matches(row, HEADER_BYTES);
 }
 
 /** All candidates are matches then. */
@@ -72,36 +78,44 @@ function isOneLabel({ labels, statuses, types, libraryId, createdAfter, createdB
   return Object.keys(labels).length === 1;
 }
 
-/** Ids of jobs that may match, newest first: all that match are among them. */
-function candidates(files: StoreFiles, filter: JobFilter, before: string | undefined): Iterable<string> {
-  const labels = Object.entries(filter.labels).map(([key, value]) => labelDigest(key, value));
-  if (labels.length > 0) {
-    return groupIds(
-      files.byLabel,
-      [labels.length === 1 ? (labels[0] as string) : rarest(files, labels)],
-      before,
-    );
-  }
-  if (filter.libraryId !== "") {
-    const groups = groupsOf(files.byLibrary, [filter.libraryId], filter);
-    return mergedIds(files.byLibrary, groups, before);
-  }
-  if (filter.statuses.length === 0 && filter.types.length === 0) {
-    return files.jobs.getKeys({
-      ...(before === undefined ? {} : { start: before, exclusiveStart: true }),
-      reverse: true,
-    });
-  }
-  return mergedIds(files.byKind, groupsOf(files.byKind, [], filter), before);
+/** Groups of a key order in which all jobs of a filter are. */
+interface Source {
+  readonly keys: Database<string, Key[]>;
+  readonly groups: readonly Key[][];
 }
 
-function rarest(files: StoreFiles, labels: readonly string[]): string {
-  const counted = labels.map((label) => {
-    const range = { start: [label], end: [label, BEHIND_ALL], limit: MAX_EXAMINED + 1 };
-    return { label, jobs: files.byLabel.getKeysCount(range) };
+/** Ids of jobs that may match, newest first: all that match are among them. */
+function candidates(files: StoreFiles, filter: JobFilter, before: string | undefined): Iterable<string> {
+  const { byLabel, byLibrary, byKind, jobs } = files;
+  const { labels, libraryId, statuses, types } = filter;
+  const sources: Source[] = Object.entries(labels).map(([key, value]) => {
+    return { keys: byLabel, groups: [[labelDigest(key, value)]] };
   });
-  counted.sort((a, b) => a.jobs - b.jobs);
-  return counted[0]?.label ?? "";
+  if (libraryId !== "") {
+    sources.push({ keys: byLibrary, groups: groupsOf(byLibrary, [libraryId], filter) });
+  } else if (statuses.length > 0 || types.length > 0) {
+    sources.push({ keys: byKind, groups: groupsOf(byKind, [], filter) });
+  }
+  const source = smallest(sources);
+  if (source) return mergedIds(source.keys, source.groups, before);
+  const from = before === undefined ? {} : { start: before, exclusiveStart: true };
+  return jobs.getKeys({ ...from, reverse: true });
+}
+
+function smallest(sources: readonly Source[]): Source | undefined {
+  if (sources.length < 2) return sources[0];
+  const sizes = sources.map((source) => ({ source, size: sizeOf(source) }));
+  return sizes.sort((a, b) => a.size - b.size)[0]?.source;
+}
+
+/** Jobs in it; counting stops where no page looks at all of them. */
+function sizeOf({ keys, groups }: Source): number {
+  let size = 0;
+  for (const group of groups) {
+    if (size > MAX_EXAMINED) break;
+    size += keys.getKeysCount({ start: [...group], end: [...group, BEHIND_ALL], limit: MAX_EXAMINED + 1 });
+  }
+  return size;
 }
 
 /** The [..., type, status] below a prefix that have jobs and match the filter: one look each, however many jobs. */

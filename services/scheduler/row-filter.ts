@@ -60,10 +60,11 @@ export class RowFilter {
     this.#beforeMs = filter.createdBefore?.getTime();
   }
 
-  matches(record: Uint8Array): boolean {
-    this.#bytes = record;
-    this.#at = 0;
-    const state = this.#find(STATE, record.length);
+  /** @param from where the record begins in `bytes`; it goes to their end */
+  matches(bytes: Uint8Array, from = 0): boolean {
+    this.#bytes = bytes;
+    this.#at = from;
+    const state = this.#find(STATE, bytes.length);
     const job = state < 0 ? -1 : this.#find(JOB, state);
     return job >= 0 && this.#jobMatches(job);
   }
