@@ -146,6 +146,10 @@ export function* checkFinal(view: JournalView): Generator<Violation> {
   for (const [jobId, records] of view.jobs) {
     const last = records.at(-1);
     const shown = listed.get(jobId);
+    if (last?.job && !isTerminal(last.job)) {
+      const message = `job ${jobId} is ${last.job.status} at the end`;
+      yield { check: "settled", message, evidence: [last] };
+    }
     if (last?.job?.fingerprint === shown?.fingerprint) continue;
     const message = `ListJobs shows job ${jobId} otherwise than the journal`;
     yield { check: "settled", message, evidence: [shown, last] };
