@@ -25,6 +25,7 @@ import {
 import { type CallSettings, connected, type Deadline, repeatedly } from "./calls.ts";
 import { ClientError } from "./error.ts";
 import { type DocumentSource, importStream } from "./import-stream.ts";
+import { jobLogs, type LogLine, type LogsOptions } from "./logs.ts";
 import {
   type ArrwClientOptions,
   CHANNEL_OPTIONS,
@@ -38,6 +39,7 @@ import {
 } from "./options.ts";
 import { pages } from "./pages.ts";
 import { type WatchOptions, watchJob } from "./watch.ts";
+import { type JobEvent, type WatchJobsOptions, watchJobs } from "./watch-jobs.ts";
 
 /**
  * Libraries and jobs of an arrwDB. Every call has a deadline and throws ClientError; those that can be repeated
@@ -256,6 +258,28 @@ export class ArrwClient {
     let last: Job | undefined;
     for await (const job of this.watch(jobId, options)) last = job;
     return last ?? this.get(jobId);
+  }
+
+  /**
+   * What the job's attempts logged, oldest first: the newest 1,000 lines or 256 KiB; with `follow` then new ones until
+   * the job has ended. When the connection or a service breaks it goes on behind the last line, none comes twice.
+   * Time: the client's `timeoutMs`, when it follows none.
+   */
+  jobLogs(jobId: string, options: LogsOptions = {}): AsyncGenerator<LogLine> {
+    const bound = options.follow ? {} : { timeoutMs: this.#timeoutMs };
+    return jobLogs(this.#jobs, jobId, { ...bound, ...options });
+  }
+
+  /**
+   * Every transition of the jobs that match, in order, without a gap; never ends by itself. When the connection or a
+   * service breaks it goes on behind the last event.
+   * @throws ClientError OUT_OF_RANGE, reason CURSOR_EXPIRED: what follows the cursor is no longer held;
+   * `metadata.oldest` is a cursor that is
+   */
+  watchJobs(options: WatchJobsOptions = {}): AsyncGenerator<JobEvent> {
+    const { signal } = options;
+    const settings = signal ? { signal } : {};
+    return watchJobs(this.#jobs, options, async () => (await this.list({ pageSize: 1 }, settings)).cursor);
   }
 
   stats(settings: CallSettings = {}): Promise<GetQueueStatsResponse> {

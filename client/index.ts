@@ -21,5 +21,8 @@ export { ArrwClient } from "./arrw-client.ts";
 export type { CallSettings } from "./calls.ts";
 export { ClientError, type ClientErrorCode, type Violation } from "./error.ts";
 export type { DocumentInput, DocumentSource } from "./import-stream.ts";
+export type { LogLine, LogsOptions } from "./logs.ts";
 export type { ArrwClientOptions, ImportOptions, SearchOptions, SearchQuery } from "./options.ts";
+export type { ResumeOptions } from "./resuming.ts";
 export { isTerminal, type WatchOptions } from "./watch.ts";
+export type { JobEvent, WatchJobsOptions } from "./watch-jobs.ts";

@@ -13,6 +13,8 @@ import {
 import { ArrwClient, ClientError, type DocumentInput, type Job as JobMessage } from "../../client/index.ts";
 import { freePort } from "../../platform/free-port.ts";
 import {
+  type GetJobLogsRequest,
+  type GetJobLogsResponse,
   type ImportDocumentsRequest,
   Job,
   JobServiceService,
@@ -316,4 +318,65 @@ test("a closed client says so", async (t) => {
   const { client } = await start(t, {});
   client.close();
   await assert.rejects(client.stats({ timeoutMs: 300 }), (error) => error instanceof ClientError);
+});
+
+test("a log that is followed goes on behind its last line, through breaks and a restart", async (t) => {
+  const requests: string[] = [];
+  const line = (n: number) => ({
+    at: new Date(),
+    level: "info",
+    attempt: 1,
+    line: `line ${n}`,
+    cursor: `${n}`,
+  });
+  const { gateway, client } = await start(t, {
+    getJobLogs: (call: ServerWritableStream<GetJobLogsRequest, GetJobLogsResponse>) => {
+      const { afterCursor, follow } = call.request;
+      requests.push(`${afterCursor} ${follow}`);
+      const from = Number(afterCursor) + 1;
+      if (from > 4) {
+        call.write(line(from));
+        call.end();
+        return;
+      }
+      call.write(line(from));
+      call.write(line(from + 1));
+      if (requests.length === 1) call.emit("error", unavailable);
+    },
+  });
+  const seen: string[] = [];
+  const interrupted: string[] = [];
+  const onInterrupted = ({ code }: ClientError): void => void interrupted.push(code);
+  for await (const { line } of client.jobLogs("j", { follow: true, onInterrupted })) {
+    seen.push(line);
+    if (seen.length !== 4) continue;
+    gateway.kill();
+    await gateway.start();
+  }
+  assert.deepEqual(seen, ["line 1", "line 2", "line 3", "line 4", "line 5"]);
+  assert.deepEqual(requests, [" true", "2 true", "4 true"]);
+  assert.equal(interrupted[0], "UNAVAILABLE");
+  assert.ok(interrupted.length >= 2);
+});
+
+test("a log that is not followed has the client's time-out; leaving it ends the call", async (t) => {
+  let open = 0;
+  const { client } = await start(t, {
+    getJobLogs: (call: ServerWritableStream<GetJobLogsRequest, GetJobLogsResponse>) => {
+      open += 1;
+      call.on("cancelled", () => {
+        open -= 1;
+      });
+      call.write({ at: new Date(), level: "info", attempt: 1, line: "a", cursor: "1" });
+    },
+  });
+  const stuck = async (): Promise<void> => {
+    for await (const _ of client.jobLogs("j", { timeoutMs: 300 }));
+  };
+  await assert.rejects(stuck(), { code: "DEADLINE_EXCEEDED" });
+  for await (const { line } of client.jobLogs("j", { follow: true })) {
+    assert.equal(line, "a");
+    break;
+  }
+  await eventually(() => open === 0);
 });
