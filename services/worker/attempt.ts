@@ -4,6 +4,7 @@ import { type LeaseGrant, Outcome } from "../../proto/gen/arrwdb/worker/v1/worke
 import { AttemptLog, type AttemptLogOptions } from "./attempt-log.ts";
 import type { AttemptMetrics } from "./attempt-metrics.ts";
 import type { Deadlines } from "./deadlines.ts";
+import { type Ending, givenBack, MAX_OUTCOME_BYTES, tooLarge } from "./endings.ts";
 import { isFenced, timedOut, toFailure } from "./failure.ts";
 import type { Fences } from "./fences.ts";
 import {
@@ -14,11 +15,13 @@ import {
   type Kind,
   type LeasedLibrary,
   type ProgressUpdate,
+  Snooze,
   toJobProgress,
 } from "./handler.ts";
 import type { Outcomes } from "./outcomes.ts";
 import type { Progress } from "./progress.ts";
 import { Stopped, type StopReason } from "./stopped.ts";
+import { timeoutOf } from "./timeout.ts";
 
 /** What attempts share. */
 export interface AttemptServices extends AttemptLogOptions {
@@ -35,10 +38,7 @@ export interface AttemptServices extends AttemptLogOptions {
   onStored(lease: bigint): void;
 }
 
-type Ending = NonNullable<Outcome["outcome"]>;
-
 export const MAX_CHECKPOINT_BYTES = 16 * 1024;
-export const MAX_OUTCOME_BYTES = 256 * 1024;
 
 /**
  * Runs one lease: opens the fence, calls the handler, closes the fence, publishes the outcome. A lease has exactly one
@@ -81,13 +81,13 @@ export class Attempt implements JobContext {
 
   /** Never throws; the handler runs at once, or when the fence is open. */
   start(): void {
-    const { executionTimeout, grantedAt, libraryId, type } = this.#grant;
+    const { grantedAt, libraryId, type } = this.#grant;
     this.#services.metrics.started(type);
-    if (executionTimeout) {
-      const timeoutMs = Number(executionTimeout.seconds) * 1000 + executionTimeout.nanos / 1e6;
+    const timeout = timeoutOf(this.#grant);
+    if (timeout) {
       // Clocks may differ: a lease granted "in the future" has just been granted.
       const elapsedMs = grantedAt ? Math.max(0, Date.now() - grantedAt.getTime()) : 0;
-      this.#services.deadlines.set(this.#onTimeout, performance.now() + timeoutMs - elapsedMs);
+      this.#services.deadlines.set(this.#onTimeout, performance.now() + timeout.ms - elapsedMs);
     }
     if (libraryId === "") {
       this.#run(undefined);
@@ -107,7 +107,7 @@ export class Attempt implements JobContext {
     }
     if (this.#state !== "running" || this.#stopped) return;
     const { deadlines, graceMs } = this.#services;
-    this.#stopped = new Stopped(reason);
+    this.#stopped = new Stopped(reason, reason === "timeout" ? timeoutOf(this.#grant)?.text : undefined);
     deadlines.delete(this.#onTimeout);
     deadlines.set(this.#onAbandon, performance.now() + graceMs[reason]);
     this.#abort?.abort(this.#stopped);
@@ -161,7 +161,8 @@ export class Attempt implements JobContext {
   }
 
   #callHandler(library: LeasedLibrary | undefined): ReturnType<Handler["run"]> {
-    const { jobId, lease, type, attempt, spec, payloadObject, itemCount, checkpoint } = this.#grant;
+    const { jobId, lease, type, attempt, leasesBefore, spec, payloadObject, itemCount, checkpoint } =
+      this.#grant;
     const handler = this.#handler;
     if (!handler) throw new ArrwError("UNIMPLEMENTED", `this worker runs no jobs of type ${type}`);
     if (spec?.spec?.$case !== handler.kind) {
@@ -171,6 +172,7 @@ export class Attempt implements JobContext {
       jobId,
       lease,
       attempt,
+      leasesBefore,
       // The comparison above ties the spec to the handler's kind, which the compiler can't follow.
       spec: spec.spec.value as never,
       payloadObject,
@@ -188,12 +190,13 @@ export class Attempt implements JobContext {
 
   #threw(error: unknown): void {
     if (isFenced(error)) this.#disown();
-    else this.#end(this.#stopped ? this.#stoppedEnding(this.#stopped, error) : this.#failedEnding(error));
+    else if (this.#stopped) this.#end(this.#stoppedEnding(this.#stopped, error));
+    else this.#end(error instanceof Snooze ? this.#snoozedEnding(error) : this.#failedEnding(error));
   }
 
   /** The handler stopped on request: what the outcome is depends on the request, not on what it threw. */
   #stoppedEnding(stopped: Stopped, error: unknown): Ending {
-    if (!(error instanceof Stopped || error instanceof Cancelled)) {
+    if (!(error instanceof Stopped || error instanceof Cancelled || error instanceof Snooze)) {
       this.log.process.debug({ err: error }, "the handler failed while it stopped");
     }
     switch (stopped.why) {
@@ -208,8 +211,13 @@ export class Attempt implements JobContext {
       default:
         this.log.note("info", `attempt given back: ${stopped.message}`);
         // Given back, so that neither a restart nor an outage counts against the job.
-        return { $case: "released", value: { delay: undefined } };
+        return givenBack(error instanceof Snooze ? error.delayMs : undefined);
     }
+  }
+
+  #snoozedEnding({ delayMs }: Snooze): Ending {
+    this.log.note("info", `attempt given back: it goes on in ${delayMs / 1000} s`);
+    return givenBack(delayMs);
   }
 
   #failedEnding(error: unknown): Ending {
@@ -266,7 +274,7 @@ export class Attempt implements JobContext {
 
   #close(outcome: string): void {
     const { deadlines, progress, metrics } = this.#services;
-    if (this.#grant.executionTimeout) deadlines.delete(this.#onTimeout);
+    if (timeoutOf(this.#grant)) deadlines.delete(this.#onTimeout);
     if (this.#stopped) deadlines.delete(this.#onAbandon);
     // Before the outcome: whoever sees that the job has ended finds its log whole.
     this.#log?.end();
@@ -278,17 +286,4 @@ export class Attempt implements JobContext {
     const { jobId, lease } = this.#grant;
     return Outcome.encode({ jobId, lease, outcome }).finish();
   }
-}
-
-/** It would not fit into a message, and would be published for ever. */
-function tooLarge(bytes: number): Ending {
-  const message = `the result has ${bytes} bytes; at most ${MAX_OUTCOME_BYTES}`;
-  return {
-    $case: "failed",
-    value: {
-      error: { code: "RESULT_TOO_LARGE", message, retryable: false },
-      retryAfter: undefined,
-      timedOut: false,
-    },
-  };
 }

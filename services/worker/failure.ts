@@ -1,5 +1,6 @@
 import { ArrwError, type ErrorCode, toArrwError } from "../../platform/errors.ts";
 import type { FailedOutcome } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import type { Duration } from "../../proto/gen/google/protobuf/duration.ts";
 
 /** Codes after which the same attempt would fail the same way. */
 const PERMANENT: ReadonlySet<ErrorCode> = new Set([
@@ -26,15 +27,13 @@ export function toFailure(thrown: unknown): FailedOutcome {
       message: error.message.slice(0, MAX_MESSAGE_LENGTH),
       retryable: !PERMANENT.has(error.code),
     },
-    retryAfter:
-      retryAfterMs === undefined
-        ? undefined
-        : {
-            seconds: BigInt(Math.floor(retryAfterMs / 1000)),
-            nanos: Math.floor((retryAfterMs % 1000) * 1e6),
-          },
+    retryAfter: retryAfterMs === undefined ? undefined : toDuration(retryAfterMs),
     timedOut: false,
   };
+}
+
+export function toDuration(ms: number): Duration {
+  return { seconds: BigInt(Math.floor(ms / 1000)), nanos: Math.floor((ms % 1000) * 1e6) };
 }
 
 export function timedOut(message: string): FailedOutcome {

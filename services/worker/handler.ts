@@ -21,7 +21,8 @@ export interface Handler<K extends Kind = Kind> {
   /**
    * Runs one attempt. Once `context.signal` is aborted it stops soon and throws the signal's reason, or throws
    * `Cancelled` (or returns it) with what it had done by then; work that is complete all the same is returned.
-   * @throws ArrwError whose code says whether another attempt may help; anything else counts as INTERNAL, retryable
+   * @throws ArrwError whose code says whether another attempt may help; anything else counts as INTERNAL, retryable.
+   * `Snooze` to go on later
    */
   run(job: LeasedJob<K>, context: JobContext): HandlerReturn<K> | Promise<HandlerReturn<K>>;
 }
@@ -33,8 +34,10 @@ export interface LeasedJob<K extends Kind> {
   readonly jobId: string;
   /** Unique over all attempts of all jobs. */
   readonly lease: bigint;
-  /** 1-based. */
+  /** 1-based; drains, snoozes and losses repeat it. */
   readonly attempt: number;
+  /** Leases that the job had before this one. */
+  readonly leasesBefore: number;
   readonly spec: SpecOf<K>;
   /** Object that holds the input, "" = none. */
   readonly payloadObject: string;
@@ -100,6 +103,24 @@ export class Cancelled<K extends Kind = Kind> extends Error {
     super("the job stopped before its end");
     this.name = "Cancelled";
     this.partialResult = partialResult;
+  }
+}
+
+const MAX_SNOOZE_MS = 30 * 24 * 3_600_000;
+
+/**
+ * Thrown by a handler that can't go on yet: the lease is given back, and the job goes on after the delay from its last
+ * checkpoint. Neither a failure nor an attempt: it may snooze as often as it likes, within the job's total timeout.
+ */
+export class Snooze extends Error {
+  readonly delayMs: number;
+
+  /** @param delayMs 0..30 days @throws RangeError */
+  constructor(delayMs: number) {
+    super("the job asks to go on later");
+    if (!(delayMs >= 0 && delayMs <= MAX_SNOOZE_MS)) throw new RangeError(`0..30 days; got ${delayMs} ms`);
+    this.name = "Snooze";
+    this.delayMs = delayMs;
   }
 }
 

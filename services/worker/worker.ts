@@ -175,7 +175,7 @@ export class Worker implements Part {
   #run(grant: LeaseGrant): void {
     const attempt = new Attempt(grant, this.#options.handlers.get(grant.type), this.#services);
     this.#leases.started(grant.lease, attempt);
-    // Sent before the scheduler knew of the drain: given back at once, for another worker.
+    // Sent before the scheduler knew that this worker drains: given back at once, for another worker.
     if (this.#draining) attempt.stop("drain");
     attempt.start();
   }
@@ -187,8 +187,14 @@ export class Worker implements Part {
   }
 
   #onReply(data: Uint8Array): void {
-    const { epoch, cancel, ended } = HeartbeatReply.decode(data);
+    const { epoch, cancel, ended, drain } = HeartbeatReply.decode(data);
     if (!this.#isCurrent(epoch)) return;
+    if (drain && !this.#draining) {
+      this.#draining = true;
+      const summary = { leases: this.#leases.running };
+      this.#log.info(summary, "draining on an operator's request: no new leases, those held go on");
+      this.#heartbeat.beat();
+    }
     for (const lease of cancel) this.#leases.stop(lease, "cancel");
     for (const lease of ended) this.#leases.disown(lease);
   }

@@ -1,14 +1,16 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ArrwError } from "../../../platform/errors.ts";
 import type { EchoResult, EchoSpec } from "../../../proto/gen/arrwdb/v1/jobs.ts";
-import type { Handler, JobContext, LeasedJob } from "../handler.ts";
+import type { Duration } from "../../../proto/gen/google/protobuf/duration.ts";
+import { type Handler, type JobContext, type LeasedJob, Snooze } from "../handler.ts";
 
-/** Diagnostic: sleeps, reports progress, fails on request, and returns its message. */
+/** Diagnostic: snoozes, sleeps, reports progress, fails on request, and returns its message. */
 export const echo: Handler<"echo"> = {
   type: "echo",
   kind: "echo",
   run(job, context) {
-    const { spec } = job;
+    const { spec, leasesBefore } = job;
+    if (leasesBefore < spec.snoozeTimes) throw new Snooze(toMs(spec.snooze));
     // The plain case costs no promise: it is what load tests send by the thousand.
     return spec.sleep || spec.steps > 0 ? runSteps(job, context) : result(job);
   },
@@ -18,7 +20,7 @@ const PAUSE_STEPS = 1_000;
 
 async function runSteps(job: LeasedJob<"echo">, context: JobContext): Promise<EchoResult> {
   const { sleep, steps } = job.spec;
-  const sleepMs = sleep ? Number(sleep.seconds) * 1000 + sleep.nanos / 1e6 : 0;
+  const sleepMs = toMs(sleep);
   const startedAtMs = performance.now();
   const rounds = Math.max(1, steps);
   for (let step = 1; step <= rounds; step++) {
@@ -45,6 +47,10 @@ function result({ spec, attempt }: LeasedJob<"echo">): EchoResult {
     throw new ArrwError("ABORTED", text, { reason: "ECHO_FAILED" });
   }
   return { message };
+}
+
+function toMs(duration: Duration | undefined): number {
+  return duration ? Number(duration.seconds) * 1000 + duration.nanos / 1e6 : 0;
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -40,3 +40,21 @@ test("a drain gives back what doesn't finish, and what comes too late", async (t
     assert.equal(outcome.$case, "released");
   }
 });
+
+test("drained by an operator: no new leases, those it has go on, and it stays", async (t) => {
+  const { scheduler } = await startHarness(t);
+  const running = scheduler.grant({ echo: { sleep: { seconds: 2n, nanos: 0 }, steps: 20 } });
+  await scheduler.assign([running]);
+  await eventually(() => scheduler.progress.length > 0, { what: "the job runs" });
+  scheduler.drains = true;
+  await eventually(() => scheduler.heartbeats.at(-1)?.draining, { what: "the drain is announced" });
+  const late = scheduler.grant();
+  await scheduler.assign([late]);
+  assert.equal((await scheduler.outcomeOf(late.lease)).$case, "released");
+  assert.equal((await scheduler.outcomeOf(running.lease)).$case, "completed");
+  await scheduler.forgotten(running.lease);
+  const heard = scheduler.heartbeats.length;
+  scheduler.drains = false;
+  await eventually(() => scheduler.heartbeats.length > heard + 1);
+  assert.equal(scheduler.heartbeats.at(-1)?.draining, true);
+});

@@ -132,6 +132,8 @@ export class FakeScheduler {
     const ended = heartbeat.held
       .map(({ lease }) => lease)
       .filter((lease) => this.#ended.has(lease) || this.disowned.has(lease));
-    message.respond(HeartbeatReply.encode({ epoch: this.epoch, cancel: [], ended, drain: this.drains }).finish());
+    message.respond(
+      HeartbeatReply.encode({ epoch: this.epoch, cancel: [], ended, drain: this.drains }).finish(),
+    );
   }
 }

@@ -6,9 +6,10 @@ import { createRegistry } from "../../../platform/metrics.ts";
 import { EchoResult, EchoSpec, type JobProgress } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { Library } from "../../../proto/gen/arrwdb/v1/libraries.ts";
 import { LeaseGrant, Outcome } from "../../../proto/gen/arrwdb/worker/v1/worker.ts";
-import { Attempt, type AttemptServices, MAX_OUTCOME_BYTES } from "../../../services/worker/attempt.ts";
+import { Attempt, type AttemptServices } from "../../../services/worker/attempt.ts";
 import { AttemptMetrics } from "../../../services/worker/attempt-metrics.ts";
-import { Cancelled, type Handler, type LeasedLibrary } from "../../../services/worker/handler.ts";
+import { MAX_OUTCOME_BYTES } from "../../../services/worker/endings.ts";
+import { Cancelled, type Handler, type LeasedLibrary, Snooze } from "../../../services/worker/handler.ts";
 import { echo } from "../../../services/worker/handlers/echo.ts";
 import { LeaseLog } from "../../../services/worker/lease-log.ts";
 import { RecordedLines } from "./recorded-lines.ts";
@@ -225,6 +226,69 @@ describe("attempt", () => {
     await turn();
     const { error, timedOut } = around.failure;
     assert.deepEqual([timedOut, error?.code, error?.retryable], [true, "DEADLINE_EXCEEDED", true]);
+  });
+
+  test("the earlier of execution timeout and total timeout counts, and is named", async () => {
+    const ms = (value: number) => ({ seconds: 0n, nanos: value * 1e6 });
+    for (const [executionTimeout, totalTimeout, expectedMs, text] of [
+      [undefined, ms(300), 300, "the job ran into its total timeout"],
+      [ms(200), ms(300), 200, "the attempt ran into its execution timeout"],
+      [ms(400), ms(300), 300, "the job ran into its total timeout"],
+    ] as const) {
+      const around = new Surroundings();
+      attemptOf(around, untilAborted(), { executionTimeout, totalTimeout, grantedAt: new Date() }).start();
+      const [at] = around.deadlines.values();
+      assert.ok(Math.abs((at ?? 0) - performance.now() - expectedMs) < 100);
+      around.meetDeadlines();
+      await turn();
+      const { error, timedOut } = around.failure;
+      assert.deepEqual([timedOut, error?.code, error?.message], [true, "DEADLINE_EXCEEDED", text]);
+      assert.equal(around.deadlines.size, 0);
+    }
+    const quick = new Surroundings();
+    attemptOf(quick, () => EchoResult.fromPartial({}), { totalTimeout: ms(300) }).start();
+    assert.equal(quick.deadlines.size, 0);
+  });
+
+  test("a snooze gives the lease back with its delay, behind the fence; a stop goes before it", async () => {
+    const around = new Surroundings();
+    const snooze: Run = async () => Promise.reject(new Snooze(90_500));
+    attemptOf(around, snooze, { libraryId: "books" }).start();
+    await turn();
+    assert.deepEqual(around.calls.slice(0, 2), ["begin", "end"]);
+    assert.ok(around.ending.$case === "released");
+    const { delay } = around.ending.value;
+    assert.deepEqual([delay?.seconds, delay?.nanos], [90n, 500_000_000]);
+    assert.deepEqual(around.lines.lines, ["info attempt given back: it goes on in 90.5 s"]);
+    for (const [reason, ending, delayed] of [
+      ["cancel", "cancelled", false],
+      ["drain", "released", true],
+    ] as const) {
+      const stopped = new Surroundings();
+      const attempt = attemptOf(
+        stopped,
+        untilAborted(() => new Snooze(1_000)),
+      );
+      attempt.start();
+      attempt.stop(reason);
+      await turn();
+      const { $case, value } = stopped.ending;
+      assert.deepEqual([$case, "delay" in value && value.delay !== undefined], [ending, delayed]);
+    }
+    for (const bad of [-1, Number.NaN, Number.POSITIVE_INFINITY, 31 * 86_400_000]) {
+      assert.throws(() => new Snooze(bad), RangeError);
+    }
+  });
+
+  test("an echo snoozes its first leases, whatever the attempt", () => {
+    const fields = { message: "hi", snoozeTimes: 2, snooze: { seconds: 3n, nanos: 0 } };
+    const spec = { spec: { $case: "echo" as const, value: EchoSpec.fromPartial(fields) } };
+    const endings = [0, 1, 2].map((leasesBefore) => {
+      const around = new Surroundings();
+      attemptOf(around, echo.run, { spec, leasesBefore }).start();
+      return around.ending.$case;
+    });
+    assert.deepEqual(endings, ["released", "released", "completed"]);
   });
 
   test("a fenced attempt says nothing, at its begin and later", async () => {
