@@ -1,38 +1,29 @@
 import type { Command } from "commander";
-import { type ArrwClient, isTerminal, type Job, type JobFilter, type JobStatus } from "../../client/index.ts";
-import { integer, label, list as listOf, statuses } from "../arguments.ts";
+import { type ArrwClient, isTerminal, type Job } from "../../client/index.ts";
+import { integer } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
 import { count, duration, roughly, table } from "../format.ts";
+import { type FilterOptions, jobFilter, withFilterOptions } from "../job-filter.ts";
 import { jobDetails, percentText, runningMs, statusText } from "../job-text.ts";
 import { toJson } from "../json.ts";
 import { note, paint, print, printJson } from "../terminal.ts";
 import { watchToTheEnd } from "../watch-job.ts";
+import { watchAll } from "../watch-jobs.ts";
 
-interface ListOptions extends ClientCommandOptions {
-  readonly status?: JobStatus[];
-  readonly type?: string[];
-  readonly library?: string;
-  readonly label?: Record<string, string>;
+interface ListOptions extends ClientCommandOptions, FilterOptions {
   readonly limit: number;
 }
 
 export function register(program: Command): void {
   const jobs = program.command("jobs").description("list, show, watch and cancel jobs");
-  withClientOptions(jobs.command("list"))
+  withFilterOptions(withClientOptions(jobs.command("list")))
     .description("jobs, newest first")
-    .option(
-      "--status <names>",
-      "pending, scheduled, running, completed, failed, cancelled; comma-separated",
-      statuses,
-    )
-    .option("--type <names>", "batch_import, echo, ...; comma-separated", listOf)
-    .option("--library <library>", "id or name")
-    .option("--label <key=value>", "has this label; may be repeated", label)
     .option("--limit <n>", "jobs shown at most", integer, 20)
     .action(list);
   withClientOptions(jobs.command("get <job>")).description("one job").action(get);
-  withClientOptions(jobs.command("watch <job>"))
-    .description("watch a job until it ends; Ctrl-C detaches")
+  withFilterOptions(withClientOptions(jobs.command("watch [job]")))
+    .description("watch a job until it ends, or without one all jobs that match; Ctrl-C detaches")
+    .option("--after <cursor>", "all jobs: go on behind this event's cursor (see --json)")
     .action(watch);
   withClientOptions(jobs.command("cancel <job>"))
     .description("end a job; what it has done stays")
@@ -61,12 +52,7 @@ async function firstJobs(
   client: ArrwClient,
   options: ListOptions,
 ): Promise<{ jobs: Job[]; total: bigint | undefined }> {
-  const filter: Partial<JobFilter> = {
-    statuses: options.status ?? [],
-    types: options.type ?? [],
-    libraryId: options.library ?? "",
-    labels: options.label ?? {},
-  };
+  const filter = jobFilter(options);
   const jobs: Job[] = [];
   let pageToken = "";
   let total: bigint | undefined;
@@ -116,7 +102,17 @@ async function get(jobId: string, options: ClientCommandOptions): Promise<void> 
   });
 }
 
-async function watch(jobId: string, options: ClientCommandOptions): Promise<void> {
+type WatchOptions = ClientCommandOptions & FilterOptions & { readonly after?: string };
+
+async function watch(jobId: string | undefined, options: WatchOptions): Promise<void> {
+  if (jobId === undefined) {
+    await withClient(options, (client) => watchAll(client, jobFilter(options), options));
+    return;
+  }
+  const { status, type, library, label, after } = options;
+  if (status ?? type ?? library ?? label ?? after) {
+    throw new Error("--status, --type, --library, --label and --after are for all jobs: leave out the job");
+  }
   await withClient(options, (client) => watchToTheEnd(client, jobId, options));
 }
 
