@@ -4,7 +4,7 @@ import { endText } from "./job-text.ts";
 import { progressView } from "./progress-view.ts";
 import { note, print } from "./terminal.ts";
 
-const INTERRUPTED = 130;
+export const INTERRUPTED = 130;
 
 /** Aborts on the first Ctrl-C; a second one ends the process. */
 export async function untilInterrupted<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
