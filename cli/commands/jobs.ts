@@ -5,6 +5,7 @@ import { type ClientCommandOptions, withClient, withClientOptions } from "../con
 import { count, duration, roughly, table } from "../format.ts";
 import { type FilterOptions, jobFilter, withFilterOptions } from "../job-filter.ts";
 import { jobDetails, percentText, runningMs, statusText } from "../job-text.ts";
+import { registerLogs } from "../job-logs.ts";
 import { toJson } from "../json.ts";
 import { note, paint, print, printJson } from "../terminal.ts";
 import { watchToTheEnd } from "../watch-job.ts";
@@ -25,6 +26,7 @@ export function register(program: Command): void {
     .description("watch a job until it ends, or without one all jobs that match; Ctrl-C detaches")
     .option("--after <cursor>", "all jobs: go on behind this event's cursor (see --json)")
     .action(watch);
+  registerLogs(jobs);
   withClientOptions(jobs.command("cancel <job>"))
     .description("end a job; what it has done stays")
     .option("--reason <text>", "why, for people")
