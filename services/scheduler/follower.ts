@@ -67,8 +67,10 @@ export class Follower {
     return this.projection;
   }
 
+  /** What was read is stored, so that the next start need not read it again. */
   async stop(): Promise<void> {
     await this.#tail.stop();
+    await this.projection.flush().catch(() => undefined);
     await this.projection.close();
   }
 }

@@ -135,7 +135,7 @@ function explained({ term, projection }: View, job: Job, state?: JobState): Job 
 async function drained(term: Term, workerId: string): Promise<Worker> {
   const worker = term.workers.get(workerId);
   // A worker that only its leases speak of has not been heard of since the takeover.
-  if (!worker?.startedAt) throw notFound("worker", workerId);
+  if (!worker || worker.types.size === 0) throw notFound("worker", workerId);
   worker.drainRequested = true;
   for (let waitedMs = 0; !worker.draining; waitedMs += DRAIN_POLL_MS) {
     if (term.workers.get(workerId) !== worker) throw notFound("worker", workerId);
