@@ -118,6 +118,11 @@ export class Leader implements Part {
     return this.#term;
   }
 
+  /** What was read of the journal, whoever leads; undefined while it is read for the first time. */
+  get projection(): Projection | undefined {
+    return (this.#term ?? this.#follower)?.projection;
+  }
+
   /** Why it is of no use; undefined = it leads, or stands by while another one leads. */
   unready(): string | undefined {
     if (this.#term?.retention.full) return "the journal is near its bound: no jobs are accepted";
