@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { type System, startSystem } from "../../cli/supervisor.ts";
-import { ArrwClient } from "../../client/index.ts";
+import { ArrwClient, JobStatus } from "../../client/index.ts";
 import { freePort } from "../../platform/free-port.ts";
 import {
   arrw,
@@ -146,6 +146,53 @@ test("Ctrl-C in a watch detaches, says how to go on, and leaves the job alone", 
   );
   assert.equal((await client.cancel(jobId)).cancelRequested, true);
   await client.wait(jobId);
+});
+
+test("a job's log is followed to the job's end, over its attempts, and read again after", async () => {
+  const spec = { sleep: { seconds: 1 }, steps: 4, failTimes: 1 };
+  const { jobId } = await client.submit({ spec: { spec: { $case: "echo", value: spec } } });
+  const followed = await run(["jobs", "logs", jobId, "-f"]);
+  assert.equal(followed.code, 0, followed.stderr);
+  const lines = followed.stdout.trimEnd().split("\n");
+  assert.equal(lines.length, 9);
+  assert.match(lines[0] ?? "", /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} {2}info {3}step 1 of 4$/);
+  assert.match(lines[4] ?? "", / error {2}attempt failed: ECHO_FAILED: attempt 1: the spec says/);
+  assert.match(lines[8] ?? "", / info {3}attempt 2 {2}step 4 of 4$/);
+  assert.equal((await client.get(jobId)).status, JobStatus.JOB_STATUS_COMPLETED);
+  assert.equal((await run(["jobs", "logs", jobId])).stdout, followed.stdout);
+  const last = (await json(["jobs", "logs", jobId])).at(-1);
+  assert.deepEqual([last?.line, last?.level, last?.attempt], ["step 4 of 4", "info", 2]);
+  const unknown = await run(["jobs", "logs", "nobody", "-f"]);
+  assert.deepEqual([unknown.code, unknown.stdout], [1, ""]);
+  assert.match(unknown.stderr, /nobody/);
+});
+
+test("Ctrl-C ends the following of a log, and leaves the job alone", async () => {
+  const spec = { sleep: { seconds: 300 }, steps: 3_000 };
+  const { jobId } = await client.submit({ spec: { spec: { $case: "echo", value: spec } } });
+  const logs = startArrw(system.address, ["jobs", "logs", jobId, "--follow"]);
+  const result = finished(logs);
+  if (logs.stdout) await once(logs.stdout, "data");
+  logs.kill("SIGINT");
+  assert.equal((await result).code, 130);
+  assert.equal((await client.cancel(jobId)).cancelRequested, true);
+  await client.wait(jobId);
+});
+
+test("the log of an import names the documents that it refused", async () => {
+  assert.equal((await run(["library", "create", "logged"])).code, 0);
+  const documents = [
+    { documentId: "good", texts: ["water boils"] },
+    { documentId: "bad", texts: [] },
+  ];
+  const { jobId } = await client.importDocuments("logged", documents);
+  await client.wait(jobId);
+  const lines: string[] = [];
+  for await (const { level, line } of client.jobLogs(jobId)) lines.push(`${level} ${line}`);
+  assert.equal(lines[0], "info importing 2 documents");
+  assert.match(lines[1] ?? "", /^warn document 1 is not imported: .+ ordinal=1 document_id=bad$/);
+  assert.equal(lines[2], "info imported 1 documents, 1 chunks; 1 refused");
+  assert.equal(lines.length, 3);
 });
 
 test("Ctrl-C while it reads stdin submits nothing and ends at once", async () => {
