@@ -1,181 +1,59 @@
 import { randomUUID } from "node:crypto";
-import { credentials } from "@grpc/grpc-js";
-import { v7 as uuidv7 } from "uuid";
-import type { Document, Vector } from "../proto/gen/arrwdb/v1/document.ts";
 import {
+  CancelJobsRequest,
   type DeepPartial,
+  DeleteJobsRequest,
   type GetQueueStatsResponse,
   type Job,
-  JobServiceClient,
   ListJobsRequest,
   type ListJobsResponse,
+  RetryJobsRequest,
   SubmitJobRequest,
   type SubmitJobsResult,
 } from "../proto/gen/arrwdb/v1/jobs.ts";
-import {
-  CreateLibraryRequest,
-  type Library,
-  LibraryServiceClient,
-  ListDocumentsRequest,
-  type ListDocumentsResponse,
-  type ListLibrariesResponse,
-  SearchRequest,
-  type SearchResponse,
-} from "../proto/gen/arrwdb/v1/libraries.ts";
-import { type CallSettings, connected, type Deadline, repeatedly } from "./calls.ts";
-import { ClientError } from "./error.ts";
+import { QueueServiceClient } from "../proto/gen/arrwdb/v1/queues.ts";
+import { type CallSettings, goneMeanwhile, present, repeatedly, unary } from "./calls.ts";
 import { type DocumentSource, importStream } from "./import-stream.ts";
+import { LibraryCalls } from "./library-calls.ts";
 import { jobLogs, type LogLine, type LogsOptions } from "./logs.ts";
 import {
   type ArrwClientOptions,
   CHANNEL_OPTIONS,
-  DEFAULT_ADDRESS,
-  DEFAULT_K,
-  DEFAULT_TIMEOUT_MS,
   IMPORT_TIMEOUT_MS,
   type ImportOptions,
-  type SearchOptions,
-  type SearchQuery,
+  type RetryOptions,
+  type WhichJobs,
 } from "./options.ts";
 import { pages } from "./pages.ts";
-import { type WatchOptions, watchJob } from "./watch.ts";
+import { QueueCalls } from "./queue-calls.ts";
+import { isTerminal, type WatchOptions, watchJob } from "./watch.ts";
 import { type JobEvent, type WatchJobsOptions, watchJobs } from "./watch-jobs.ts";
 
 /**
  * Libraries and jobs of an arrwDB. Every call has a deadline and throws ClientError; those that can be repeated
- * without harm are, on UNAVAILABLE, until their deadline: all but an import, whose source can be read only once.
+ * without harm are, on UNAVAILABLE, until their deadline: all but an import, whose source can be read only once, and
+ * retryJobs.
  * Libraries are named by id or by name. One client serves any number of calls at a time; close it at the end.
  */
-export class ArrwClient {
-  readonly address: string;
-  readonly #timeoutMs: number;
-  readonly #jobs: JobServiceClient;
-  readonly #libraries: LibraryServiceClient;
+export class ArrwClient extends LibraryCalls {
+  /** Pauses, limits and workers, for operators. */
+  readonly queues: QueueCalls;
+  readonly #onStale: (sequence: bigint) => void;
 
   constructor(options: ArrwClientOptions = {}) {
-    this.address = options.address ?? DEFAULT_ADDRESS;
-    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    const channelCredentials = options.credentials ?? credentials.createInsecure();
-    this.#jobs = new JobServiceClient(this.address, channelCredentials, CHANNEL_OPTIONS);
-    this.#libraries = new LibraryServiceClient(this.address, channelCredentials, {
+    super(options);
+    this.#onStale = options.onStale ?? (() => undefined);
+    const stub = new QueueServiceClient(this.address, this.credentials, {
       ...CHANNEL_OPTIONS,
-      channelOverride: this.#jobs.getChannel(),
+      channelOverride: this.jobStub.getChannel(),
     });
-  }
-
-  /** Not needed before a call. @throws ClientError UNAVAILABLE as soon as nothing listens there */
-  connect(settings: Pick<CallSettings, "timeoutMs"> = {}): Promise<void> {
-    return connected(this.#jobs, this.address, this.#deadline(settings).deadlineMs);
-  }
-
-  /** Open calls end with CANCELLED. */
-  close(): void {
-    this.#jobs.close();
-  }
-
-  /** The same name again with the same configuration: ALREADY_EXISTS, unless the same `libraryId` is given. */
-  async createLibrary(
-    request: DeepPartial<CreateLibraryRequest>,
-    settings: CallSettings = {},
-  ): Promise<Library> {
-    // An id of our own makes the call repeatable.
-    const message = CreateLibraryRequest.fromPartial({
-      ...request,
-      libraryId: request.libraryId || uuidv7(),
-    });
-    const stub = this.#libraries;
-    const { library } = await repeatedly(stub, stub.createLibrary, message, this.#deadline(settings));
-    return present(library, "library");
-  }
-
-  async getLibrary(libraryId: string, settings: CallSettings = {}): Promise<Library> {
-    const stub = this.#libraries;
-    const { library } = await repeatedly(stub, stub.getLibrary, { libraryId }, this.#deadline(settings));
-    return present(library, "library");
-  }
-
-  /** A page, by name: 50 unless `pageSize` (at most 1,000) says otherwise. */
-  listLibraries(
-    page: { readonly pageSize?: number; readonly pageToken?: string } = {},
-    settings: CallSettings = {},
-  ): Promise<ListLibrariesResponse> {
-    const request = { pageSize: page.pageSize ?? 0, pageToken: page.pageToken ?? "" };
-    return repeatedly(this.#libraries, this.#libraries.listLibraries, request, this.#deadline(settings));
-  }
-
-  /** All of them, by name, fetched as they are read. */
-  libraries(settings: CallSettings = {}): AsyncGenerator<Library> {
-    return pages(async (pageToken) => {
-      const { libraries, nextPageToken } = await this.listLibraries({ pageSize: 1_000, pageToken }, settings);
-      return { items: libraries, nextPageToken };
-    });
-  }
-
-  /** With all its documents; its active jobs fail. */
-  async deleteLibrary(libraryId: string, settings: CallSettings = {}): Promise<void> {
-    const stub = this.#libraries;
-    await repeatedly(stub, stub.deleteLibrary, { libraryId }, this.#deadline(settings), goneMeanwhile);
-  }
-
-  /** `texts` are its chunks, in order. */
-  async getDocument(
-    libraryId: string,
-    documentId: string,
-    options: CallSettings & { readonly includeVectors?: boolean } = {},
-  ): Promise<Document> {
-    const request = { libraryId, documentId, includeVectors: options.includeVectors ?? false };
-    const stub = this.#libraries;
-    const { document } = await repeatedly(stub, stub.getDocument, request, this.#deadline(options));
-    return present(document, "document");
-  }
-
-  /** A page, by id. */
-  listDocuments(
-    request: DeepPartial<ListDocumentsRequest>,
-    settings: CallSettings = {},
-  ): Promise<ListDocumentsResponse> {
-    const message = ListDocumentsRequest.fromPartial(request);
-    return repeatedly(this.#libraries, this.#libraries.listDocuments, message, this.#deadline(settings));
-  }
-
-  /** All that pass the filter, by id, fetched as they are read. */
-  documents(
-    libraryId: string,
-    request: Omit<DeepPartial<ListDocumentsRequest>, "libraryId" | "pageToken"> = {},
-    settings: CallSettings = {},
-  ): AsyncGenerator<Document> {
-    return pages(async (pageToken) => {
-      const page = await this.listDocuments({ ...request, libraryId, pageToken }, settings);
-      return { items: page.documents, nextPageToken: page.nextPageToken };
-    });
-  }
-
-  async deleteDocument(libraryId: string, documentId: string, settings: CallSettings = {}): Promise<void> {
-    const stub = this.#libraries;
-    const request = { libraryId, documentId };
-    await repeatedly(stub, stub.deleteDocument, request, this.#deadline(settings), goneMeanwhile);
-  }
-
-  /** Best first. */
-  search(
-    libraryId: string,
-    query: SearchQuery,
-    options: SearchOptions = {},
-    settings: CallSettings = {},
-  ): Promise<SearchResponse> {
-    const asked: NonNullable<SearchRequest["query"]> =
-      typeof query === "string"
-        ? { $case: "text", value: query }
-        : { $case: "vector", value: toVector(query) };
-    const request = SearchRequest.fromPartial({ k: DEFAULT_K, ...options, libraryId });
-    request.query = asked;
-    return repeatedly(this.#libraries, this.#libraries.search, request, this.#deadline(settings));
+    this.queues = new QueueCalls(stub, (settings) => this.deadline(settings));
   }
 
   /** Durable when it returns; without a `requestId` it gets one, so that its repetitions make one job. */
   async submit(request: DeepPartial<SubmitJobRequest>, settings: CallSettings = {}): Promise<Job> {
-    const stub = this.#jobs;
-    const { job } = await repeatedly(stub, stub.submitJob, identified(request), this.#deadline(settings));
+    const stub = this.jobStub;
+    const { job } = await repeatedly(stub, stub.submitJob, identified(request), this.deadline(settings));
     return present(job, "job");
   }
 
@@ -185,8 +63,8 @@ export class ArrwClient {
     settings: CallSettings = {},
   ): Promise<SubmitJobsResult[]> {
     const message = { requests: requests.map(identified) };
-    const stub = this.#jobs;
-    return (await repeatedly(stub, stub.submitJobs, message, this.#deadline(settings))).results;
+    const stub = this.jobStub;
+    return (await repeatedly(stub, stub.submitJobs, message, this.deadline(settings))).results;
   }
 
   /**
@@ -196,10 +74,9 @@ export class ArrwClient {
    * @throws ClientError, or what the source threw
    */
   importDocuments(libraryId: string, documents: DocumentSource, options: ImportOptions = {}): Promise<Job> {
-    const { requestId, chunkSize = 0, chunkOverlap, maxRetries, labels = {}, onSent } = options;
+    const { chunkSize = 0, chunkOverlap, labels = {}, onSent, timeoutMs, signal, ...job } = options;
     const header = identified({
-      ...(requestId === undefined ? {} : { requestId }),
-      ...(maxRetries === undefined ? {} : { maxRetries }),
+      ...job,
       libraryId,
       labels: { ...labels },
       spec: {
@@ -209,21 +86,31 @@ export class ArrwClient {
         },
       },
     });
-    const deadline = this.#deadline({ timeoutMs: IMPORT_TIMEOUT_MS, ...options });
-    return importStream(this.#jobs, header, documents, { ...deadline, onSent });
+    const deadline = this.deadline({
+      timeoutMs: timeoutMs ?? IMPORT_TIMEOUT_MS,
+      ...(signal ? { signal } : {}),
+    });
+    return importStream(this.jobStub, header, documents, { ...deadline, onSent });
   }
 
   /** With its latest progress. */
   async get(jobId: string, settings: CallSettings = {}): Promise<Job> {
-    const stub = this.#jobs;
-    const { job } = await repeatedly(stub, stub.getJob, { jobId }, this.#deadline(settings));
-    return present(job, "job");
+    const stub = this.jobStub;
+    const reply = await repeatedly(stub, stub.getJob, { jobId }, this.deadline(settings));
+    this.#fresh(reply.staleSequence);
+    return present(reply.job, "job");
   }
 
   /** A page, newest first. */
-  list(request: DeepPartial<ListJobsRequest> = {}, settings: CallSettings = {}): Promise<ListJobsResponse> {
+  async list(
+    request: DeepPartial<ListJobsRequest> = {},
+    settings: CallSettings = {},
+  ): Promise<ListJobsResponse> {
+    const stub = this.jobStub;
     const message = ListJobsRequest.fromPartial(request);
-    return repeatedly(this.#jobs, this.#jobs.listJobs, message, this.#deadline(settings));
+    const reply = await repeatedly(stub, stub.listJobs, message, this.deadline(settings));
+    this.#fresh(reply.staleSequence);
+    return reply;
   }
 
   /** All that pass the filter, newest first, fetched as they are read. */
@@ -239,10 +126,55 @@ export class ArrwClient {
 
   /** CANCELLED, or RUNNING with cancelRequested until its handler has stopped. */
   async cancel(jobId: string, options: CallSettings & { readonly reason?: string } = {}): Promise<Job> {
-    const stub = this.#jobs;
+    const stub = this.jobStub;
     const request = { jobId, reason: options.reason ?? "" };
-    const { job } = await repeatedly(stub, stub.cancelJob, request, this.#deadline(options));
+    const { job } = await repeatedly(stub, stub.cancelJob, request, this.deadline(options));
     return present(job, "job");
+  }
+
+  /**
+   * Runs an ended job again; once, however often the call has to be repeated.
+   * @throws ClientError FAILED_PRECONDITION it has not ended
+   */
+  async retry(jobId: string, options: RetryOptions = {}): Promise<Job> {
+    const stub = this.jobStub;
+    const deadline = this.deadline(options);
+    let endedRevision = options.endedRevision ?? 0n;
+    if (endedRevision === 0n) {
+      const { job, staleSequence } = await repeatedly(stub, stub.getJob, { jobId }, deadline);
+      if (job && isTerminal(job) && staleSequence === 0n) endedRevision = job.revision;
+    }
+    const fromCheckpoint = options.fromCheckpoint ?? false;
+    const request = { jobId, fromCheckpoint, failedItemsOnly: false, endedRevision };
+    return present((await repeatedly(stub, stub.retryJob, request, deadline)).job, "job");
+  }
+
+  /** With its input, its log and its request id. @throws ClientError FAILED_PRECONDITION it has not ended */
+  async delete(jobId: string, settings: CallSettings = {}): Promise<void> {
+    const stub = this.jobStub;
+    await repeatedly(stub, stub.deleteJob, { jobId }, this.deadline(settings), goneMeanwhile);
+  }
+
+  /** Oldest first, up to `limit`; when `hasMore` is set, call again. Repeated, it may change more than the limit. */
+  cancelJobs(which: WhichJobs, options: CallSettings & { readonly reason?: string } = {}) {
+    const stub = this.jobStub;
+    const request = CancelJobsRequest.fromPartial({ ...which, reason: options.reason ?? "" });
+    return repeatedly(stub, stub.cancelJobs, request, this.deadline(options));
+  }
+
+  /** As cancelJobs, but never repeated: after UNAVAILABLE some of them may run again already. */
+  retryJobs(which: WhichJobs, options: CallSettings & { readonly fromCheckpoint?: boolean } = {}) {
+    const stub = this.jobStub;
+    const fromCheckpoint = options.fromCheckpoint ?? false;
+    const request = RetryJobsRequest.fromPartial({ ...which, fromCheckpoint });
+    return unary(stub, stub.retryJobs, request, this.deadline(options));
+  }
+
+  /** As cancelJobs. */
+  deleteJobs(which: WhichJobs, settings: CallSettings = {}) {
+    const stub = this.jobStub;
+    const request = DeleteJobsRequest.fromPartial(which);
+    return repeatedly(stub, stub.deleteJobs, request, this.deadline(settings));
   }
 
   /**
@@ -250,7 +182,7 @@ export class ArrwClient {
    * goes on behind the last revision: revisions never go down, no transition that is the job's latest is missed.
    */
   watch(jobId: string, options: WatchOptions = {}): AsyncGenerator<Job> {
-    return watchJob(this.#jobs, jobId, options);
+    return watchJob(this.jobStub, jobId, options);
   }
 
   /** The job once it is COMPLETED, FAILED or CANCELLED; it is for the caller to look which. */
@@ -266,8 +198,8 @@ export class ArrwClient {
    * Time: the client's `timeoutMs`, when it follows none.
    */
   jobLogs(jobId: string, options: LogsOptions = {}): AsyncGenerator<LogLine> {
-    const bound = options.follow ? {} : { timeoutMs: this.#timeoutMs };
-    return jobLogs(this.#jobs, jobId, { ...bound, ...options });
+    const bound = options.follow ? {} : { timeoutMs: this.timeoutMs };
+    return jobLogs(this.jobStub, jobId, { ...bound, ...options });
   }
 
   /**
@@ -279,34 +211,21 @@ export class ArrwClient {
   watchJobs(options: WatchJobsOptions = {}): AsyncGenerator<JobEvent> {
     const { signal } = options;
     const settings = signal ? { signal } : {};
-    return watchJobs(this.#jobs, options, async () => (await this.list({ pageSize: 1 }, settings)).cursor);
+    return watchJobs(this.jobStub, options, async () => (await this.list({ pageSize: 1 }, settings)).cursor);
   }
 
-  stats(settings: CallSettings = {}): Promise<GetQueueStatsResponse> {
-    return repeatedly(this.#jobs, this.#jobs.getQueueStats, {}, this.#deadline(settings));
+  async stats(settings: CallSettings = {}): Promise<GetQueueStatsResponse> {
+    const stub = this.jobStub;
+    const reply = await repeatedly(stub, stub.getQueueStats, {}, this.deadline(settings));
+    this.#fresh(reply.staleSequence);
+    return reply;
   }
 
-  #deadline({ timeoutMs, signal }: CallSettings): Deadline {
-    return { deadlineMs: Date.now() + (timeoutMs ?? this.#timeoutMs), signal };
+  #fresh(staleSequence: bigint): void {
+    if (staleSequence !== 0n) this.#onStale(staleSequence);
   }
 }
 
 function identified(request: DeepPartial<SubmitJobRequest>): SubmitJobRequest {
   return SubmitJobRequest.fromPartial({ ...request, requestId: request.requestId || randomUUID() });
-}
-
-/** A deletion whose reply was lost finds nothing to delete when it is repeated. */
-function goneMeanwhile(error: ClientError, attempt: number): object | undefined {
-  return attempt > 1 && error.code === "NOT_FOUND" ? {} : undefined;
-}
-
-function toVector(values: readonly number[] | Float32Array): Vector {
-  const packed = Buffer.alloc(values.length * 4);
-  for (const [i, value] of values.entries()) packed.writeFloatLE(value, i * 4);
-  return { values: [], packed };
-}
-
-function present<T>(message: T | undefined, what: string): T {
-  if (message === undefined) throw new ClientError("INTERNAL", `the server answered without a ${what}`);
-  return message;
 }

@@ -30,7 +30,12 @@ type UnaryMethod<Q, R> = (
 ) => ClientUnaryCall;
 
 /** One attempt. @throws ClientError */
-function unary<Q, R>(client: Client, method: UnaryMethod<Q, R>, request: Q, call: Deadline): Promise<R> {
+export function unary<Q, R>(
+  client: Client,
+  method: UnaryMethod<Q, R>,
+  request: Q,
+  call: Deadline,
+): Promise<R> {
   const { deadlineMs, signal } = call;
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(cancelled(signal));
@@ -124,4 +129,15 @@ export async function connected(client: Client, address: string, deadlineMs: num
       });
     });
   }
+}
+
+/** A deletion whose reply was lost finds nothing to delete when it is repeated. */
+export function goneMeanwhile(error: ClientError, attempt: number): object | undefined {
+  return attempt > 1 && error.code === "NOT_FOUND" ? {} : undefined;
+}
+
+/** What a reply has to have. */
+export function present<T>(message: T | undefined, what: string): T {
+  if (message === undefined) throw new ClientError("INTERNAL", `the server answered without a ${what}`);
+  return message;
 }

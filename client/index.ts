@@ -10,19 +10,31 @@ export type {
 export {
   type GetQueueStatsResponse,
   type Job,
+  type JobAttempt,
   type JobFilter,
   type JobProgress,
   JobStatus,
+  type RetryPolicy,
   type SubmitJobRequest,
   type SubmitJobsResult,
 } from "../proto/gen/arrwdb/v1/jobs.ts";
 export type { Hit, Library, SearchResponse } from "../proto/gen/arrwdb/v1/libraries.ts";
+export type { Queue, Worker } from "../proto/gen/arrwdb/v1/queues.ts";
 export { ArrwClient } from "./arrw-client.ts";
 export type { CallSettings } from "./calls.ts";
 export { ClientError, type ClientErrorCode, type Violation } from "./error.ts";
 export type { DocumentInput, DocumentSource } from "./import-stream.ts";
 export type { LogLine, LogsOptions } from "./logs.ts";
-export type { ArrwClientOptions, ImportOptions, SearchOptions, SearchQuery } from "./options.ts";
+export type {
+  ArrwClientOptions,
+  ImportOptions,
+  JobOptions,
+  RetryOptions,
+  SearchOptions,
+  SearchQuery,
+  WhichJobs,
+} from "./options.ts";
+export { QueueCalls } from "./queue-calls.ts";
 export type { ResumeOptions } from "./resuming.ts";
 export { isTerminal, type WatchOptions } from "./watch.ts";
 export type { JobEvent, WatchJobsOptions } from "./watch-jobs.ts";

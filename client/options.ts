@@ -1,5 +1,5 @@
 import type { ChannelCredentials, ClientOptions } from "@grpc/grpc-js";
-import type { DeepPartial } from "../proto/gen/arrwdb/v1/jobs.ts";
+import type { DeepPartial, JobFilter, SubmitJobRequest } from "../proto/gen/arrwdb/v1/jobs.ts";
 import type { SearchRequest } from "../proto/gen/arrwdb/v1/libraries.ts";
 import type { CallSettings } from "./calls.ts";
 
@@ -10,9 +10,36 @@ export interface ArrwClientOptions {
   readonly timeoutMs?: number;
   /** Default: no TLS. */
   readonly credentials?: ChannelCredentials;
+  /**
+   * Called when `get`, `list` or `stats` was answered while no scheduler led: as of that sequence of the journal, what
+   * was acknowledged last may be missing.
+   */
+  readonly onStale?: (sequence: bigint) => void;
 }
 
-export interface ImportOptions extends CallSettings {
+/** How a job is run, as in SubmitJobRequest. */
+export type JobOptions = Pick<
+  DeepPartial<SubmitJobRequest>,
+  "runAt" | "retryPolicy" | "executionTimeout" | "totalTimeout" | "concurrencyKey" | "concurrencyLimit"
+>;
+
+export interface RetryOptions extends CallSettings {
+  /** Go on from the last checkpoint instead of from the start. Default false. */
+  readonly fromCheckpoint?: boolean;
+  /** Revision of the ended job that is to run again: when it has gone on since, it is left alone. Default: as it is now. */
+  readonly endedRevision?: bigint;
+}
+
+/** Jobs to change: those that the filter matches. */
+export interface WhichJobs {
+  readonly filter?: DeepPartial<JobFilter>;
+  /** Needed for a filter without a condition. */
+  readonly all?: boolean;
+  /** 1..10,000; default 1,000. */
+  readonly limit?: number;
+}
+
+export interface ImportOptions extends CallSettings, JobOptions {
   /** Idempotency key; default: one of its own. With the same key and documents again there is still one job. */
   readonly requestId?: string;
   /** Characters of a chunk at most, 1..100,000; default 1,000. */

@@ -1,0 +1,164 @@
+import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
+import { v7 as uuidv7 } from "uuid";
+import type { Document, Vector } from "../proto/gen/arrwdb/v1/document.ts";
+import { type DeepPartial, JobServiceClient } from "../proto/gen/arrwdb/v1/jobs.ts";
+import {
+  CreateLibraryRequest,
+  type Library,
+  LibraryServiceClient,
+  ListDocumentsRequest,
+  type ListDocumentsResponse,
+  type ListLibrariesResponse,
+  SearchRequest,
+  type SearchResponse,
+} from "../proto/gen/arrwdb/v1/libraries.ts";
+import { type CallSettings, connected, type Deadline, goneMeanwhile, present, repeatedly } from "./calls.ts";
+import {
+  type ArrwClientOptions,
+  CHANNEL_OPTIONS,
+  DEFAULT_ADDRESS,
+  DEFAULT_K,
+  DEFAULT_TIMEOUT_MS,
+  type SearchOptions,
+  type SearchQuery,
+} from "./options.ts";
+import { pages } from "./pages.ts";
+
+/** The connection, and ArrwClient's methods for libraries, documents and search. */
+export class LibraryCalls {
+  readonly address: string;
+  protected readonly timeoutMs: number;
+  protected readonly credentials: ChannelCredentials;
+  protected readonly jobStub: JobServiceClient;
+  readonly #libraries: LibraryServiceClient;
+
+  constructor(options: ArrwClientOptions = {}) {
+    this.address = options.address ?? DEFAULT_ADDRESS;
+    this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.credentials = options.credentials ?? credentials.createInsecure();
+    this.jobStub = new JobServiceClient(this.address, this.credentials, CHANNEL_OPTIONS);
+    this.#libraries = new LibraryServiceClient(this.address, this.credentials, {
+      ...CHANNEL_OPTIONS,
+      channelOverride: this.jobStub.getChannel(),
+    });
+  }
+
+  /** Not needed before a call. @throws ClientError UNAVAILABLE as soon as nothing listens there */
+  connect(settings: Pick<CallSettings, "timeoutMs"> = {}): Promise<void> {
+    return connected(this.jobStub, this.address, this.deadline(settings).deadlineMs);
+  }
+
+  /** Open calls end with CANCELLED. */
+  close(): void {
+    this.jobStub.close();
+  }
+
+  /** The same name again with the same configuration: ALREADY_EXISTS, unless the same `libraryId` is given. */
+  async createLibrary(
+    request: DeepPartial<CreateLibraryRequest>,
+    settings: CallSettings = {},
+  ): Promise<Library> {
+    // An id of our own makes the call repeatable.
+    const message = CreateLibraryRequest.fromPartial({
+      ...request,
+      libraryId: request.libraryId || uuidv7(),
+    });
+    const stub = this.#libraries;
+    const { library } = await repeatedly(stub, stub.createLibrary, message, this.deadline(settings));
+    return present(library, "library");
+  }
+
+  async getLibrary(libraryId: string, settings: CallSettings = {}): Promise<Library> {
+    const stub = this.#libraries;
+    const { library } = await repeatedly(stub, stub.getLibrary, { libraryId }, this.deadline(settings));
+    return present(library, "library");
+  }
+
+  /** A page, by name: 50 unless `pageSize` (at most 1,000) says otherwise. */
+  listLibraries(
+    page: { readonly pageSize?: number; readonly pageToken?: string } = {},
+    settings: CallSettings = {},
+  ): Promise<ListLibrariesResponse> {
+    const request = { pageSize: page.pageSize ?? 0, pageToken: page.pageToken ?? "" };
+    return repeatedly(this.#libraries, this.#libraries.listLibraries, request, this.deadline(settings));
+  }
+
+  /** All of them, by name, fetched as they are read. */
+  libraries(settings: CallSettings = {}): AsyncGenerator<Library> {
+    return pages(async (pageToken) => {
+      const { libraries, nextPageToken } = await this.listLibraries({ pageSize: 1_000, pageToken }, settings);
+      return { items: libraries, nextPageToken };
+    });
+  }
+
+  /** With all its documents; its active jobs fail. */
+  async deleteLibrary(libraryId: string, settings: CallSettings = {}): Promise<void> {
+    const stub = this.#libraries;
+    await repeatedly(stub, stub.deleteLibrary, { libraryId }, this.deadline(settings), goneMeanwhile);
+  }
+
+  /** `texts` are its chunks, in order. */
+  async getDocument(
+    libraryId: string,
+    documentId: string,
+    options: CallSettings & { readonly includeVectors?: boolean } = {},
+  ): Promise<Document> {
+    const request = { libraryId, documentId, includeVectors: options.includeVectors ?? false };
+    const stub = this.#libraries;
+    const { document } = await repeatedly(stub, stub.getDocument, request, this.deadline(options));
+    return present(document, "document");
+  }
+
+  /** A page, by id. */
+  listDocuments(
+    request: DeepPartial<ListDocumentsRequest>,
+    settings: CallSettings = {},
+  ): Promise<ListDocumentsResponse> {
+    const message = ListDocumentsRequest.fromPartial(request);
+    return repeatedly(this.#libraries, this.#libraries.listDocuments, message, this.deadline(settings));
+  }
+
+  /** All that pass the filter, by id, fetched as they are read. */
+  documents(
+    libraryId: string,
+    request: Omit<DeepPartial<ListDocumentsRequest>, "libraryId" | "pageToken"> = {},
+    settings: CallSettings = {},
+  ): AsyncGenerator<Document> {
+    return pages(async (pageToken) => {
+      const page = await this.listDocuments({ ...request, libraryId, pageToken }, settings);
+      return { items: page.documents, nextPageToken: page.nextPageToken };
+    });
+  }
+
+  async deleteDocument(libraryId: string, documentId: string, settings: CallSettings = {}): Promise<void> {
+    const stub = this.#libraries;
+    const request = { libraryId, documentId };
+    await repeatedly(stub, stub.deleteDocument, request, this.deadline(settings), goneMeanwhile);
+  }
+
+  /** Best first. */
+  search(
+    libraryId: string,
+    query: SearchQuery,
+    options: SearchOptions = {},
+    settings: CallSettings = {},
+  ): Promise<SearchResponse> {
+    const asked: NonNullable<SearchRequest["query"]> =
+      typeof query === "string"
+        ? { $case: "text", value: query }
+        : { $case: "vector", value: toVector(query) };
+    const request = SearchRequest.fromPartial({ k: DEFAULT_K, ...options, libraryId });
+    request.query = asked;
+    return repeatedly(this.#libraries, this.#libraries.search, request, this.deadline(settings));
+  }
+
+  protected deadline({ timeoutMs, signal }: CallSettings): Deadline {
+    return { deadlineMs: Date.now() + (timeoutMs ?? this.timeoutMs), signal };
+  }
+}
+
+function toVector(values: readonly number[] | Float32Array): Vector {
+  const packed = Buffer.alloc(values.length * 4);
+  for (const [i, value] of values.entries()) packed.writeFloatLE(value, i * 4);
+  return { values: [], packed };
+}
