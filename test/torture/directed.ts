@@ -58,6 +58,14 @@ async function ends({ system }: Bench, body: string): Promise<void> {
   );
 }
 
+/** Kills a worker and waits until nobody gives it leases any more. */
+async function without({ system, driver }: Bench, name: string): Promise<void> {
+  await system.target(name).kill();
+  const left = [...system.targets.keys()].filter((each) => each.startsWith("worker-")).length - 1;
+  const counted = async (): Promise<boolean> => (await driver.workers()) === left;
+  await eventually(counted, { timeoutMs: 15_000, what: `${name} counts as lost` });
+}
+
 const JOBS = [1, 2, 3, 4];
 
 /** A worker that was frozen finishes what others run again by then: nothing that it says may count. */
@@ -67,7 +75,7 @@ const leaseCheck: Directed = {
   settleTimeoutMs: 20_000,
   script: async (bench) => {
     const [first, second] = [bench.system.target("worker-1"), bench.system.target("worker-2")];
-    await second.kill();
+    await without(bench, second.name);
     await Promise.all(JOBS.map((n) => submit(bench, { name: `job-${n}`, sleepMs: 3_000 })));
     const leases = await Promise.all(JOBS.map((n) => runs(bench, `job-${n}`)));
     const frozenAtMs = performance.now();
@@ -84,7 +92,7 @@ const leaseCheck: Directed = {
 /** A leader that was frozen has work waiting for it when it wakes up; another one leads by then. */
 const expectedSequence: Directed = {
   shape: { schedulers: 2, workers: 2, workerSlots: 8, libraries: 0 },
-  settleTimeoutMs: 20_000,
+  settleTimeoutMs: 12_000,
   script: async (bench) => {
     const { system, recorder } = bench;
     const epochs = (): string[] =>
@@ -124,7 +132,7 @@ const expectedSequence: Directed = {
 /** Jobs finish while no scheduler is there to hear it. */
 const outcomesThrough: Directed = {
   shape: { schedulers: 1, workers: 1, workerSlots: 8, libraries: 0 },
-  settleTimeoutMs: 10_000,
+  settleTimeoutMs: 6_000,
   script: async (bench) => {
     const { system, recorder } = bench;
     const scheduler = system.target("scheduler-1");
@@ -151,7 +159,7 @@ const indexFence: Directed = {
     const { system } = bench;
     const [first, second] = [system.target("worker-1"), system.target("worker-2")];
     const link = system.link("worker-1 > index");
-    await second.kill();
+    await without(bench, second.name);
     // Slow, so that it is in the midst of its batches for some seconds.
     link.delay(150);
     await importInto(bench, "old", DOCUMENTS);

@@ -60,6 +60,11 @@ export class Driver {
     }
   }
 
+  /** Worker processes that the scheduler counts as alive. */
+  async workers(): Promise<number> {
+    return (await this.#client.stats({ timeoutMs: SETUP_TIMEOUT_MS })).numWorkers;
+  }
+
   /** Begins an operation; `number` is its place in the plan. Resolves when the call has ended; never throws. */
   begin(operation: Operation, number: number): Promise<void> {
     const running = this.#run(operation, number).finally(() => this.#running.delete(running));
