@@ -155,7 +155,7 @@ export class ArrwClient extends LibraryCalls {
     await repeatedly(stub, stub.deleteJob, { jobId }, this.deadline(settings), goneMeanwhile);
   }
 
-  /** Oldest first, up to `limit`; when `hasMore` is set, call again. Repeated, it may change more than the limit. */
+  /** Newest first, up to `limit`; when `hasMore` is set, call again. Repeated, it may change more than the limit. */
   cancelJobs(which: WhichJobs, options: CallSettings & { readonly reason?: string } = {}) {
     const stub = this.jobStub;
     const request = CancelJobsRequest.fromPartial({ ...which, reason: options.reason ?? "" });

@@ -8201,7 +8201,7 @@ export const JobServiceService = {
     responseSerialize: (value: DeleteJobResponse): Buffer => Buffer.from(DeleteJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteJobResponse => DeleteJobResponse.decode(value),
   },
-  /** CancelJob for up to limit jobs that the filter matches, oldest first. */
+  /** CancelJob for up to limit jobs that the filter matches, newest first. */
   cancelJobs: {
     path: "/arrwdb.v1.JobService/CancelJobs" as const,
     requestStream: false as const,
@@ -8211,7 +8211,7 @@ export const JobServiceService = {
     responseSerialize: (value: CancelJobsResponse): Buffer => Buffer.from(CancelJobsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelJobsResponse => CancelJobsResponse.decode(value),
   },
-  /** RetryJob for up to limit ended jobs that the filter matches, oldest first. */
+  /** RetryJob for up to limit ended jobs that the filter matches, newest first. */
   retryJobs: {
     path: "/arrwdb.v1.JobService/RetryJobs" as const,
     requestStream: false as const,
@@ -8221,7 +8221,7 @@ export const JobServiceService = {
     responseSerialize: (value: RetryJobsResponse): Buffer => Buffer.from(RetryJobsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RetryJobsResponse => RetryJobsResponse.decode(value),
   },
-  /** DeleteJob for up to limit ended jobs that the filter matches, oldest first. */
+  /** DeleteJob for up to limit ended jobs that the filter matches, newest first. */
   deleteJobs: {
     path: "/arrwdb.v1.JobService/DeleteJobs" as const,
     requestStream: false as const,
@@ -8316,11 +8316,11 @@ export interface JobServiceServer extends UntypedServiceImplementation {
    * lost worker is still being shut out.
    */
   deleteJob: handleUnaryCall<DeleteJobRequest, DeleteJobResponse>;
-  /** CancelJob for up to limit jobs that the filter matches, oldest first. */
+  /** CancelJob for up to limit jobs that the filter matches, newest first. */
   cancelJobs: handleUnaryCall<CancelJobsRequest, CancelJobsResponse>;
-  /** RetryJob for up to limit ended jobs that the filter matches, oldest first. */
+  /** RetryJob for up to limit ended jobs that the filter matches, newest first. */
   retryJobs: handleUnaryCall<RetryJobsRequest, RetryJobsResponse>;
-  /** DeleteJob for up to limit ended jobs that the filter matches, oldest first. */
+  /** DeleteJob for up to limit ended jobs that the filter matches, newest first. */
   deleteJobs: handleUnaryCall<DeleteJobsRequest, DeleteJobsResponse>;
   /**
    * What the job's attempts wrote to their log, oldest first: the newest 1,000 lines or 256 KiB. They are kept as
@@ -8517,7 +8517,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteJobResponse) => void,
   ): ClientUnaryCall;
-  /** CancelJob for up to limit jobs that the filter matches, oldest first. */
+  /** CancelJob for up to limit jobs that the filter matches, newest first. */
   cancelJobs(
     request: CancelJobsRequest,
     callback: (error: ServiceError | null, response: CancelJobsResponse) => void,
@@ -8533,7 +8533,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelJobsResponse) => void,
   ): ClientUnaryCall;
-  /** RetryJob for up to limit ended jobs that the filter matches, oldest first. */
+  /** RetryJob for up to limit ended jobs that the filter matches, newest first. */
   retryJobs(
     request: RetryJobsRequest,
     callback: (error: ServiceError | null, response: RetryJobsResponse) => void,
@@ -8549,7 +8549,7 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RetryJobsResponse) => void,
   ): ClientUnaryCall;
-  /** DeleteJob for up to limit ended jobs that the filter matches, oldest first. */
+  /** DeleteJob for up to limit ended jobs that the filter matches, newest first. */
   deleteJobs(
     request: DeleteJobsRequest,
     callback: (error: ServiceError | null, response: DeleteJobsResponse) => void,
