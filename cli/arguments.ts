@@ -38,3 +38,20 @@ export function statuses(text: string, before: readonly JobStatus[] = []): JobSt
 export function list(text: string, before: readonly string[] = []): string[] {
   return [...before, ...text.split(",").map((each) => each.trim())];
 }
+
+/** A number as it is typed: "0.5". */
+export function decimal(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) throw new InvalidArgumentError("expected a number");
+  return value;
+}
+
+const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** "250ms", "90s", "5m", "2h", "1d" as a google.protobuf.Duration. */
+export function time(text: string): { seconds: bigint; nanos: number } {
+  const [, number, unit] = /^(\d{1,9}(?:\.\d{1,3})?) ?(ms|s|m|min|h|d)$/.exec(text.trim()) ?? [];
+  if (number === undefined) throw new InvalidArgumentError("expected a time, as 250ms, 90s, 5m, 2h or 1d");
+  const ms = Math.round(Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS]);
+  return { seconds: BigInt(Math.floor(ms / 1_000)), nanos: (ms % 1_000) * 1_000_000 };
+}

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { closest, distance } from "fastest-levenshtein";
 import { ArrwClient, ClientError } from "../client/index.ts";
 import { plain } from "./format.ts";
-import { endQuietlyWhenUnread } from "./terminal.ts";
+import { endQuietlyWhenUnread, note } from "./terminal.ts";
 
 export interface ClientCommandOptions {
   readonly address: string;
@@ -30,7 +30,7 @@ export async function withClient<T>(
   run: (client: ArrwClient) => Promise<T>,
 ): Promise<T> {
   endQuietlyWhenUnread();
-  const client = new ArrwClient({ address });
+  const client = new ArrwClient({ address, onStale: saidOnce() });
   try {
     await client.connect({ timeoutMs: CONNECT_TIMEOUT_MS }).catch((cause: unknown) => {
       const message = `gateway not reachable at ${address}: is it running? try \`arrw up\``;
@@ -45,7 +45,21 @@ export async function withClient<T>(
   }
 }
 
-async function explained(client: ArrwClient, error: ClientError): Promise<string> {
+/** Says that a reply may be old; one line, however many are. */
+function saidOnce(): (sequence: bigint) => void {
+  let said = false;
+  return (sequence) => {
+    if (said) return;
+    said = true;
+    note(
+      `no scheduler leads now: this is as of sequence ${sequence} of the journal, newer changes are missing`,
+    );
+  };
+}
+
+/** What went wrong, for a user. */
+export async function explained(client: ArrwClient, error: unknown): Promise<string> {
+  if (!(error instanceof ClientError)) return error instanceof Error ? error.message : String(error);
   if (error.code === "INVALID_ARGUMENT" && error.violations.length > 1) {
     const list = error.violations.map(({ field, description }) => `  ${plain(field)}: ${plain(description)}`);
     return ["invalid request", ...list].join("\n");

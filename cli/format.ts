@@ -19,6 +19,11 @@ export function duration(ms: number): string {
   return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3_600)} h`;
 }
 
+/** Of a google.protobuf.Duration. */
+export function msOf({ seconds, nanos }: { readonly seconds: bigint; readonly nanos: number }): number {
+  return Number(seconds) * 1_000 + nanos / 1e6;
+}
+
 /** In whole units: "5 s", "4 min", "2 h", "3 d" */
 export function roughly(ms: number): string {
   const seconds = Math.max(0, ms) / 1_000;

@@ -1,5 +1,16 @@
 import { isTerminal, type Job, JobStatus } from "../client/index.ts";
-import { bytes, count, duration, fields, localTime, plain, plural, shortened } from "./format.ts";
+import {
+  bytes,
+  count,
+  duration,
+  fields,
+  localTime,
+  msOf,
+  plain,
+  plural,
+  shortened,
+  table,
+} from "./format.ts";
 import { statusName } from "./json.ts";
 import { paint, type Style } from "./terminal.ts";
 
@@ -96,8 +107,47 @@ export function jobDetails(job: Job, libraryName: string | undefined, nowMs: num
       ["worker", job.workerId || undefined],
       ["labels", labels.length > 0 ? labels.join(", ") : undefined],
       ["request id", job.requestId ? plain(job.requestId) : undefined],
+      ["backoff", retryPolicyText(job)],
+      ["attempt may take", job.executionTimeout ? duration(msOf(job.executionTimeout)) : undefined],
+      ["job may take", job.totalTimeout ? duration(msOf(job.totalTimeout)) : undefined],
+      ["concurrency key", keyText(job)],
     ]),
+    ...attemptLines(job, nowMs),
   ];
+}
+
+/** "tenant-7, at most 2 at a time" */
+function keyText({ concurrencyKey, concurrencyLimit }: Job): string | undefined {
+  return concurrencyKey
+    ? `${plain(concurrencyKey)}, at most ${count(concurrencyLimit)} at a time`
+    : undefined;
+}
+
+/** "1.00 s, times 2 up to 5 min 00 s, jitter 1"; undefined = the default. */
+function retryPolicyText({ retryPolicy }: Job): string | undefined {
+  if (!retryPolicy) return undefined;
+  const { backoffInitial, backoffMax, backoffMultiplier, jitter } = retryPolicy;
+  const initialMs = backoffInitial ? msOf(backoffInitial) : 1_000;
+  const maxMs = backoffMax ? msOf(backoffMax) : Math.max(300_000, initialMs);
+  const growth = `times ${backoffMultiplier || 2} up to ${duration(maxMs)}`;
+  return `${duration(initialMs)}, ${growth}, jitter ${jitter ?? 1}`;
+}
+
+/** Its leases, oldest first; none when it was never leased. */
+function attemptLines(job: Job, nowMs: number): string[] {
+  if (job.attempts.length === 0) return [];
+  const rows = job.attempts.map(({ attempt, lease, startedAt, endedAt, outcome, workerId, error }) => [
+    String(attempt),
+    outcome || "runs",
+    startedAt ? localTime(startedAt) : "-",
+    startedAt ? duration((endedAt?.getTime() ?? nowMs) - startedAt.getTime()) : "-",
+    String(lease),
+    workerId,
+    error ? shortened(`${error.code}: ${error.message}`, 60) : "",
+  ]);
+  const headings = ["ATTEMPT", "OUTCOME", "STARTED", "TOOK", "LEASE", "WORKER", ""];
+  const [head = "", ...others] = table(headings, rows);
+  return ["", `  ${paint("dim", head)}`, ...others.map((line) => `  ${line}`)];
 }
 
 /** "247 of 396, 62 %, message" */

@@ -3,9 +3,11 @@ import * as demo from "./commands/demo.ts";
 import * as importCommand from "./commands/import.ts";
 import * as jobs from "./commands/jobs.ts";
 import * as library from "./commands/library.ts";
+import * as queue from "./commands/queue.ts";
 import * as search from "./commands/search.ts";
 import * as stats from "./commands/stats.ts";
 import * as up from "./commands/up.ts";
+import * as workers from "./commands/workers.ts";
 
 /** A command is a file in commands/ that exports `register(program)`, and a line here. */
 const COMMANDS: readonly { register(program: Command): void }[] = [
@@ -16,6 +18,8 @@ const COMMANDS: readonly { register(program: Command): void }[] = [
   jobs,
   search,
   stats,
+  queue,
+  workers,
 ];
 
 const program = new Command("arrw")

@@ -5,25 +5,24 @@ import { type ClientCommandOptions, withClient, withClientOptions } from "../con
 import { documentsFrom } from "../documents.ts";
 import { count, plain, plural } from "../format.ts";
 import { toJson } from "../json.ts";
+import { type RunOptions, runOptions, withRunOptions } from "../run-options.ts";
 import { note, print, printJson } from "../terminal.ts";
 import { nextCommands, untilInterrupted, watchToTheEnd } from "../watch-job.ts";
 
-interface Options extends ClientCommandOptions {
+interface Options extends ClientCommandOptions, RunOptions {
   readonly watch?: boolean;
   readonly chunkSize?: number;
   readonly chunkOverlap?: number;
-  readonly maxRetries?: number;
   readonly requestId?: string;
   readonly label?: Record<string, string>;
 }
 
 export function register(program: Command): void {
-  withClientOptions(program.command("import <library> <source>"))
+  withRunOptions(withClientOptions(program.command("import <library> <source>")))
     .description("import a folder, a text file, an NDJSON file, or NDJSON from stdin (-)")
     .option("-w, --watch", "watch the job until it ends")
     .option("--chunk-size <n>", "characters of a chunk at most; default 1000", integer)
     .option("--chunk-overlap <n>", "characters repeated of the chunk before; default 100", integer)
-    .option("--max-retries <n>", "retries at most; default 3", integer)
     .option("--request-id <id>", "idempotency key: the same key and documents again make no second job")
     .option("--label <key=value>", "label of the job; may be repeated", label)
     .addHelpText("after", HELP)
@@ -87,11 +86,11 @@ function noDocument(error: unknown): boolean {
 }
 
 function importOptions(options: Options): ImportOptions {
-  const { chunkSize, chunkOverlap, maxRetries, requestId, label: labels } = options;
+  const { chunkSize, chunkOverlap, requestId, label: labels } = options;
   return {
+    ...runOptions(options),
     ...(chunkSize === undefined ? {} : { chunkSize }),
     ...(chunkOverlap === undefined ? {} : { chunkOverlap }),
-    ...(maxRetries === undefined ? {} : { maxRetries }),
     ...(requestId === undefined ? {} : { requestId }),
     ...(labels === undefined ? {} : { labels }),
   };

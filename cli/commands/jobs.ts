@@ -3,6 +3,7 @@ import { type ArrwClient, isTerminal, type Job } from "../../client/index.ts";
 import { integer } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
 import { count, duration, roughly, table } from "../format.ts";
+import { registerChanges } from "../job-changes.ts";
 import { type FilterOptions, jobFilter, withFilterOptions } from "../job-filter.ts";
 import { registerLogs } from "../job-logs.ts";
 import { jobDetails, percentText, runningMs, statusText } from "../job-text.ts";
@@ -16,7 +17,7 @@ interface ListOptions extends ClientCommandOptions, FilterOptions {
 }
 
 export function register(program: Command): void {
-  const jobs = program.command("jobs").description("list, show, watch and cancel jobs");
+  const jobs = program.command("jobs").description("list, show, watch, cancel, retry and delete jobs");
   withFilterOptions(withClientOptions(jobs.command("list")))
     .description("jobs, newest first")
     .option("--limit <n>", "jobs shown at most", integer, 20)
@@ -27,10 +28,7 @@ export function register(program: Command): void {
     .option("--after <cursor>", "all jobs: go on behind this event's cursor (see --json)")
     .action(watch);
   registerLogs(jobs);
-  withClientOptions(jobs.command("cancel <job>"))
-    .description("end a job; what it has done stays")
-    .option("--reason <text>", "why, for people")
-    .action(cancel);
+  registerChanges(jobs);
 }
 
 async function list(options: ListOptions): Promise<void> {
@@ -116,13 +114,4 @@ async function watch(jobId: string | undefined, options: WatchOptions): Promise<
     throw new Error("--status, --type, --library, --label and --after are for all jobs: leave out the job");
   }
   await withClient(options, (client) => watchToTheEnd(client, jobId, options));
-}
-
-async function cancel(jobId: string, options: ClientCommandOptions & { reason?: string }): Promise<void> {
-  const { reason } = options;
-  const job = await withClient(options, (client) =>
-    client.cancel(jobId, reason === undefined ? {} : { reason }),
-  );
-  if (options.json) printJson(toJson(job));
-  else print(isTerminal(job) ? statusText(job) : "cancelling: its handler has been told to stop");
 }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { GetQueueStatsResponse } from "../../client/index.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
-import { count, duration, fields, table } from "../format.ts";
+import { count, duration, fields, msOf, table } from "../format.ts";
 import { toJson } from "../json.ts";
 import { paint, print, printJson } from "../terminal.ts";
 
@@ -36,7 +36,7 @@ export function statsLines(stats: GetQueueStatsResponse): string[] {
   if (active.length === 0) return lines;
   const rows = active.map((each) => {
     const age = each.oldestPendingAge;
-    const waited = age ? duration(Number(age.seconds) * 1_000 + age.nanos / 1e6) : "-";
+    const waited = age ? duration(msOf(age)) : "-";
     return [each.type, count(each.pendingJobs), count(each.runningJobs), waited, each.paused ? "paused" : ""];
   });
   const [head = "", ...others] = table(["TYPE", "PENDING", "RUNNING", "OLDEST WAITS", ""], rows);
