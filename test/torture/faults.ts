@@ -33,13 +33,13 @@ export class FaultInjector {
     const { kind, target, forMs } = fault;
     const startMs = clockMs();
     this.#onFault(describe(fault));
-    const detail = await (kind === "kill" || kind === "freeze"
+    const detail = await (kind === "kill" || kind === "stop" || kind === "freeze"
       ? this.#onProcess(kind, target, forMs)
       : this.#onLink(fault));
     this.#recorder.add({ kind: "fault", fault: kind, target, startMs, endMs: clockMs(), detail });
   }
 
-  async #onProcess(kind: "kill" | "freeze", name: string, forMs: number): Promise<string> {
+  async #onProcess(kind: "kill" | "stop" | "freeze", name: string, forMs: number): Promise<string> {
     const target = this.#system.target(name);
     if (kind === "freeze") {
       target.freeze();
@@ -47,11 +47,14 @@ export class FaultInjector {
       target.thaw();
       return "";
     }
-    await target.kill();
+    const toldAtMs = clockMs();
+    if (kind === "kill") await target.kill();
+    else await target.stop();
+    const endedAfterMs = Math.round(clockMs() - toldAtMs);
     await sleep(forMs);
     const startedAtMs = clockMs();
     await target.start();
-    return `ready again after ${Math.round(clockMs() - startedAtMs)} ms`;
+    return `ended after ${endedAfterMs} ms, ready again after ${Math.round(clockMs() - startedAtMs)} ms`;
   }
 
   async #onLink({ kind, target, forMs, byMs }: Fault): Promise<string> {
@@ -71,6 +74,7 @@ export class FaultInjector {
 
 const VERBS: Readonly<Record<Fault["kind"], string>> = {
   kill: "SIGKILL, started again after",
+  stop: "SIGTERM, started again after",
   freeze: "SIGSTOP, SIGCONT after",
   cut: "link cut for",
   hold: "link holds everything back for",

@@ -40,12 +40,12 @@ export type Operation =
   /** The others are about the job that the operation with number `of` makes. */
   | (At & { readonly kind: "cancel" | "get" | "watch" | "retry" | "delete"; readonly of: number });
 
-export type FaultKind = "kill" | "freeze" | "cut" | "hold" | "delay" | "repeat";
+export type FaultKind = "kill" | "stop" | "freeze" | "cut" | "hold" | "delay" | "repeat";
 
 export interface Fault {
   readonly atMs: number;
   readonly kind: FaultKind;
-  /** A process for kill and freeze, a link for the others. */
+  /** A process for kill, stop and freeze, a link for the others. */
   readonly target: string;
   readonly forMs: number;
   /** delay: ms each way; repeat: the copy comes so many ms later. */
@@ -241,6 +241,7 @@ function choices(): FaultChoice[] {
       forMs: [0, 2_500],
       weight: 25,
     },
+    { kind: "stop", targets: [...schedulers, ...workers, "gateway"], forMs: [0, 1_500], weight: 8 },
     {
       kind: "freeze",
       targets: [...schedulers, ...schedulers, ...workers, ...workers, "index", "gateway"],

@@ -50,11 +50,12 @@ export interface RunOptions {
   readonly script: (bench: Bench) => Promise<void>;
 }
 
-/** Short, so that a run sees many leases pass to others: a worker without NATS goes on for 4 s. */
+/** Short times, so that a run sees many leases pass to others: a worker without NATS goes on for 4 s. */
 const SETTINGS = {
   ARRW_LEASE_TIMEOUT_MS: "2500",
   ARRW_IMPORT_BATCH_CHUNKS: "8",
   ARRW_CANCEL_GRACE_MS: "3000",
+  ARRW_DRAIN_TIMEOUT_MS: "1500",
 };
 const SETTLE_TIMEOUT_MS = 90_000;
 
