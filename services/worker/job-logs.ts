@@ -15,7 +15,7 @@ export interface JobLogsOptions {
 const FLUSH_MS = 250;
 /** Of all leases together. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024;
-const MAX_IN_FLIGHT = 256;
+const MAX_IN_FLIGHT = 64;
 const APPEND_TIMEOUT_MS = 5_000;
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 5_000;

@@ -265,7 +265,7 @@ describe("jobs' logs", () => {
     assert.ok(lost > 1_100 && lost < 1_400, counted);
     assert.equal(await flushes(logs, t), false);
     stream.reconnected();
-    assert.ok(stream.appended.length < 300, "in flight are at most 256");
+    assert.ok(stream.appended.length < 80, "in flight are at most 64");
     while (stream.appended.at(-1)?.subject !== "arrw.log.job-60") await stream.acknowledge();
   });
 
