@@ -159,6 +159,15 @@ export class Nats implements Part {
     await this.#retryWhileStarting(() => putStream(this.#manager(), spec));
   }
 
+  /** Changes how much a stream may hold; what it holds stays, also when that is more. */
+  async setMaxBytes(stream: string, maxBytes: number): Promise<void> {
+    try {
+      await this.#manager().streams.update(stream, { max_bytes: maxBytes });
+    } catch (error) {
+      throw unavailable(`stream ${stream} can't hold ${maxBytes} bytes: ${String(error)}`, { cause: error });
+    }
+  }
+
   async streamInfo(stream: string): Promise<StreamInfo> {
     try {
       const info = await this.#manager().streams.info(stream);

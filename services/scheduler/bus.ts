@@ -11,6 +11,7 @@ export interface Bus
     | "publish"
     | "purge"
     | "readToEnd"
+    | "setMaxBytes"
     | "streamInfo"
     | "streamSubjects"
     | "subscribe"

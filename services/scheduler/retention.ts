@@ -17,7 +17,7 @@ export interface RetentionLimits {
 }
 
 export interface RetentionOptions {
-  readonly nats: Pick<Nats, "getMessage" | "purge" | "streamInfo">;
+  readonly nats: Pick<Nats, "getMessage" | "purge" | "setMaxBytes" | "streamInfo">;
   readonly clock: Clock;
   readonly log: Logger;
   readonly table: JobTable;
@@ -40,10 +40,14 @@ const COMPACT_FROM_BYTES = 256 * 1024 * 1024;
 /** A short job leaves three records, of which the last is wanted: that much is normal. */
 const COMPACT_RATIO = 4;
 const COMPACT_MESSAGES = 256;
+/** What is still wanted of a part is there twice until the part is purged: parts are small. */
+const COMPACT_BYTES = 16 * 1024 * 1024;
 /** A journal that holds hardly more than what is wanted is not gone through: there is nothing to gain. */
 const MIN_GAIN = 1.25;
 /** Share of the high-water mark that evictions go down to, so that they don't come one by one. */
 const EVICT_TO = 0.75;
+/** The stream's own limit, in bounds: ours is met first. */
+const HARD_LIMIT = 2;
 /** As a time: all ended jobs. */
 const ALL = Number.MAX_SAFE_INTEGER;
 
@@ -60,6 +64,8 @@ export class Retention {
   /** Bytes of the journal, as of the last look and what was appended since. */
   #bytes = 0;
   #outcomesPurged = 0;
+  /** The stream may have another limit than its own: a takeover raises it when the stream is full. */
+  #perhapsEnlarged = false;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
@@ -79,6 +85,7 @@ export class Retention {
     const { nats, limits, log } = this.#options;
     this.#bytes = (await nats.streamInfo(Stream.journal)).bytes;
     if (this.#bytes <= limits.journalMaxBytes * HIGH_WATER) return;
+    this.#perhapsEnlarged = true;
     await this.run().catch((error: unknown) => log.warn({ err: error }, "making room in the journal failed"));
   }
 
@@ -137,7 +144,7 @@ export class Retention {
 
   /** Compacts where that frees enough; above the high-water mark ended jobs leave too, the longest ended first. */
   async #keepBound(): Promise<void> {
-    const { table, limits } = this.#options;
+    const { nats, table, limits } = this.#options;
     const high = limits.journalMaxBytes * HIGH_WATER;
     let bytes = await this.#compactIfWorthIt(high);
     while (bytes > high && !this.#stopped) {
@@ -148,6 +155,10 @@ export class Retention {
       bytes = await this.#compactIfWorthIt(high);
     }
     this.#full = bytes > high;
+    const hardLimit = HARD_LIMIT * limits.journalMaxBytes;
+    if (!this.#perhapsEnlarged || bytes >= hardLimit) return;
+    await nats.setMaxBytes(Stream.journal, hardLimit);
+    this.#perhapsEnlarged = false;
   }
 
   /** What was decided is durable, and the store has it. */
@@ -194,11 +205,14 @@ export class Retention {
   async #compact(first: number, last: number): Promise<boolean> {
     const { nats, table, settled, flush, log } = this.#options;
     // The newest batch always stays: it carries the lease number, and how far OUTCOMES is taken up.
-    const end = Math.min(first + COMPACT_MESSAGES, last);
+    let end = Math.min(first + COMPACT_MESSAGES, last);
     let kept = 0;
+    let bytes = 0;
     for (let sequence = first; sequence < end && !this.#stopped; sequence++) {
       const message = await nats.getMessage(Stream.journal, { sequence });
       if (!message) continue;
+      bytes += message.data.length;
+      if (bytes >= COMPACT_BYTES) end = sequence + 1;
       const jobIds = new Set(JournalBatch.decode(message.data).records.map(jobIdOf));
       for (const jobId of jobIds) {
         if (table.sequenceOf(jobId) !== sequence) continue;

@@ -19,6 +19,11 @@ import { checksumOf, JobStore, type Through } from "./store.ts";
 export const STALL_TIMEOUT_MS = 10_000;
 const APPEND_TIMEOUT_MS = 5_000;
 const MAX_ATTEMPTS = 100;
+const WRONG_LAST_SEQUENCE = 10_071;
+const STREAM_FULL = 10_077;
+/** Room that a stream which is full is given, above what it holds. */
+const ROOM_SHARE = 0.25;
+const ROOM_BYTES = 64 * 1024 * 1024;
 
 /** Where the journal stands. */
 export interface Position {
@@ -48,7 +53,8 @@ export async function openStore(
 ): Promise<{ store: Store; position: Position }> {
   const start: Position = {
     streamCreatedAt: info.createdAt,
-    sequence: info.firstSequence - 1,
+    // A stream that never held a message begins at 0.
+    sequence: Math.max(1, info.firstSequence) - 1,
     bytes: new Uint8Array(0),
     outcomesThrough: 0,
     lastLease: 0n,
@@ -156,8 +162,14 @@ export async function readJournal(nats: Bus, projection: Projection, signal?: Ab
  * @returns the epoch: the batch's sequence
  * @throws ArrwError UNAVAILABLE when it is not known whether the batch was stored
  */
-export async function appendEpoch(nats: Bus, projection: Projection, leaderAddress: string): Promise<number> {
+export async function appendEpoch(
+  nats: Bus,
+  projection: Projection,
+  leaderAddress: string,
+  log: Logger,
+): Promise<number> {
   const { position } = projection;
+  let enlarged = false;
   for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt++) {
     await readJournal(nats, projection);
     const bytes = JournalBatch.encode({
@@ -177,10 +189,30 @@ export async function appendEpoch(nats: Bus, projection: Projection, leaderAddre
       position.bytes = bytes;
       return epoch;
     } catch (error) {
-      // 10071: another batch came in between; read it and try again behind it.
-      if (error instanceof AppendError && error.errCode === 10_071) continue;
+      const errCode = error instanceof AppendError ? error.errCode : 0;
+      // Another batch came in between; read it and try again behind it.
+      if (errCode === WRONG_LAST_SEQUENCE) continue;
+      if (errCode === STREAM_FULL && !enlarged) {
+        enlarged = true;
+        await enlarge(nats, log);
+        continue;
+      }
       throw unavailable("taking over the journal failed", { cause: error }) satisfies ArrwError;
     }
   }
   throw unavailable("taking over the journal failed: others keep writing to it");
+}
+
+/**
+ * A journal at the hard limit of its stream takes nothing, not even what would make it smaller. It gets room to append;
+ * retention then shrinks it and sets the limit back.
+ */
+async function enlarge(nats: Bus, log: Logger): Promise<void> {
+  const { bytes } = await nats.streamInfo(Stream.journal);
+  const maxBytes = Math.ceil(bytes * (1 + ROOM_SHARE)) + ROOM_BYTES;
+  log.warn(
+    { bytes, max_bytes: maxBytes },
+    "the journal's stream is full: its limit is raised until it is compacted",
+  );
+  await nats.setMaxBytes(Stream.journal, maxBytes);
 }

@@ -71,7 +71,7 @@ export class Term {
     const startedAtMs = clock.monotonic();
     let term: Term | undefined;
     try {
-      const epoch = await appendEpoch(nats, projection, address);
+      const epoch = await appendEpoch(nats, projection, address, log);
       term = new Term(options, projection, epoch);
       await term.#start();
       const ms = Math.round(clock.monotonic() - startedAtMs);
