@@ -16,6 +16,7 @@ import {
   startArrw,
   userEnv,
 } from "../support/arrw.ts";
+import { eventually } from "../support/eventually.ts";
 import { tempDir } from "../support/temp.ts";
 
 // One system for all tests here, each with libraries of its own: it takes seconds to start.
@@ -128,6 +129,49 @@ test("jobs are listed, shown and cancelled; a failed one gives exit code 1 and i
   assert.match(ended.stderr, /cancelled/);
   assert.match((await run(["jobs", "get", slow.jobId])).stdout, /^\S+ {2}cancelled\n {2}type +echo\n/);
   assert.match((await run(["stats"])).stdout, /slots +0 of 4 in use/);
+});
+
+test("all jobs that match are watched, a line or an object per event, until Ctrl-C", async () => {
+  const labels = { test: "watched" };
+  const { cursor } = await client.list({ pageSize: 1 });
+  const filter = ["--label", "test=watched", "--status", "failed,completed", "--after", cursor];
+  const lines = startArrw(system.address, ["jobs", "watch", ...filter]);
+  const objects = startArrw(system.address, ["jobs", "watch", ...filter, "--json"]);
+  const shown = [finished(lines), finished(objects)] as const;
+  const both = [lines, objects].map(({ stdout }) => {
+    const chunks: string[] = [];
+    stdout?.on("data", (chunk) => chunks.push(String(chunk)));
+    return chunks;
+  });
+  const submit = (failPermanently: boolean) =>
+    client.submit({ labels, spec: { spec: { $case: "echo", value: { message: "hi", failPermanently } } } });
+  const bad = await submit(true);
+  await client.wait(bad.jobId);
+  const good = await submit(false);
+  await eventually(() => both.every((chunks) => chunks.join("").includes(good.jobId)), { timeoutMs: 20_000 });
+  for (const child of [lines, objects]) child.kill("SIGINT");
+  const [asLines, asObjects] = await Promise.all(shown);
+  assert.deepEqual([asLines.code, asObjects.code], [130, 130]);
+  assert.match(
+    asLines.stdout,
+    new RegExp(
+      `  failed +${bad.jobId}  echo  ECHO_FAILED: .*\\n.*  completed +${good.jobId}  echo  "hi"\\n$`,
+    ),
+  );
+  const events = asObjects.stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  assert.deepEqual(
+    events.map(({ event, job }) => [event, job.job_id, job.status]),
+    [
+      ["job.failed", bad.jobId, "FAILED"],
+      ["job.completed", good.jobId, "COMPLETED"],
+    ],
+  );
+  assert.equal((await run(["jobs", "watch", bad.jobId, "--type", "echo"])).code, 1);
+  const malformed = await run(["jobs", "watch", "--after", "nonsense"]);
+  assert.match(malformed.stderr, /^error: after_cursor: .*nonsense/);
 });
 
 test("Ctrl-C in a watch detaches, says how to go on, and leaves the job alone", async () => {
