@@ -16,6 +16,11 @@ export function createLog(service: string, level: string, destination?: Destinat
   return destination === undefined ? pino(options) : pino(options, destination);
 }
 
+/** stdout for a log whose process may be killed right after a line: what was logged has been written. */
+export function unbufferedStdout(): DestinationStream {
+  return pino.destination({ dest: 1, sync: true });
+}
+
 /** Swallows everything; for tests. */
 export function silentLog(): Logger {
   return pino({ level: "silent" });

@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { createLog, type Logger } from "../../platform/log.ts";
+import { createLog, type Logger, unbufferedStdout } from "../../platform/log.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
 import type { FromThread, ThreadData, ToThread } from "./heartbeat-messages.ts";
@@ -32,7 +32,10 @@ class HeartbeatThread {
   #unanswered = 0;
 
   constructor({ natsUrl, logLevel, workerId, stallMs, heartbeat }: ThreadData) {
-    this.#log = createLog("worker", logLevel).child({ thread: "heartbeat", worker_id: workerId });
+    this.#log = createLog("worker", logLevel, unbufferedStdout()).child({
+      thread: "heartbeat",
+      worker_id: workerId,
+    });
     this.#nats = new Nats({ url: natsUrl, name: "arrw-worker-heartbeat", log: this.#log });
     this.#stalledIntervals = Math.ceil(stallMs / INTERVAL_MS);
     this.#heartbeat = heartbeat;
