@@ -81,7 +81,8 @@ export class RowFilter {
 
   #jobMatches(end: number): boolean {
     let status = 0;
-    let ofType = this.#types.length === 0;
+    // An empty string is not on the wire.
+    let ofType = this.#types.length === 0 || this.#types.some((type) => type.length === 0);
     let ofLibrary = this.#libraryId.length === 0;
     let labels = 0;
     let createdMs = 0;
@@ -93,6 +94,7 @@ export class RowFilter {
           break;
         case TYPE * 8 + 2: {
           const length = this.#varint();
+          ofType = this.#types.length === 0;
           for (const type of this.#types) ofType ||= this.#equals(type, length);
           this.#at += length;
           break;
