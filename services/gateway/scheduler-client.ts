@@ -43,6 +43,7 @@ export class SchedulerClient implements Part {
   readonly #attempts = new Set<Attempt>();
   #check: NodeJS.Timeout | undefined;
   #checking = false;
+  #stopped = false;
 
   /** `addresses`: "host:port[,host:port]". */
   constructor(addresses: string) {
@@ -61,6 +62,7 @@ export class SchedulerClient implements Part {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearInterval(this.#check);
     this.#channels.close();
   }
@@ -109,6 +111,7 @@ export class SchedulerClient implements Part {
     last: ArrwError | undefined,
   ): Promise<string> {
     for (;;) {
+      if (this.#stopped) throw unavailable("the gateway is stopping");
       const round = await untilAborted(this.#finder.round(), deadlineMs, signal);
       if (signal.aborted) throw toArrwError(signal.reason);
       const leader = round?.leader ?? this.#finder.leader;
@@ -135,8 +138,9 @@ export class SchedulerClient implements Part {
 
   #noneLeads(last: ArrwError | undefined): ArrwError {
     const cause = last ?? this.#finder.error;
-    // Where the leader is concerns nobody outside.
-    const why = cause === undefined ? "no scheduler leads" : toArrwError(cause).message;
+    const known = cause === undefined ? undefined : toArrwError(cause);
+    // Where the leader may be concerns nobody outside.
+    const why = !known || known.reason === "NOT_LEADING" ? "none leads" : known.message;
     return unavailable(`no scheduler can answer now: ${why}`, { retryAfterMs: 500, cause });
   }
 

@@ -73,7 +73,7 @@ async function listed({ jobs }: StartedGateway): Promise<{ jobIds: string[]; req
   return { jobIds: all.map(({ jobId }) => jobId), requestIds: all.map(({ requestId }) => requestId) };
 }
 
-for (const signal of ["SIGKILL", "SIGSTOP"] as const) {
+for (const signal of ["SIGKILL", "SIGSTOP", "SIGTERM"] as const) {
   test(`${signal} of the leader while submits go on: all are answered by the next one, none is lost or doubled`, async (t) => {
     const { leader, standby, gateway } = await pair(t);
     const load = submitting(gateway, 8);
