@@ -126,7 +126,8 @@ export class Leader implements Part {
   /** Why it is of no use; undefined = it leads, or stands by while another one leads. */
   unready(): string | undefined {
     if (this.#term?.retention.full) return "the journal is near its bound: no jobs are accepted";
-    if (this.#term || (this.#follower && this.#otherLeads())) return undefined;
+    if (this.#certain() || (this.#follower && this.#otherLeads())) return undefined;
+    if (this.#term) return "its leadership can't be renewed";
     return this.#follower ? "no scheduler leads" : "the journal is not read to its end yet";
   }
 

@@ -30,6 +30,8 @@ const CALL_MS = 5_000;
 export class SchedulerProcess {
   readonly client: SchedulerServiceClient;
   readonly address: string;
+  /** http://host:port of /readyz and /metrics. */
+  readonly probes: string;
   readonly dataFolder: string;
   /** Its local store. */
   readonly storeFolder: string;
@@ -46,6 +48,7 @@ export class SchedulerProcess {
     options: SchedulerProcessOptions,
   ) {
     this.address = `127.0.0.1:${grpcPort}`;
+    this.probes = `http://127.0.0.1:${httpPort}`;
     this.dataFolder = dataFolder;
     this.storeFolder = join(dataFolder, "scheduler", `store-${grpcPort}`);
     this.client = connect(SchedulerServiceClient, this.address);
@@ -100,6 +103,11 @@ export class SchedulerProcess {
   /** Resolves when the process that was started last is gone. */
   get exited(): Promise<unknown> {
     return this.#exited;
+  }
+
+  /** Of the process that was started last. */
+  get pid(): number {
+    return this.#child?.pid ?? 0;
   }
 
   /** SIGSTOP and SIGCONT. */
