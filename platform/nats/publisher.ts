@@ -1,4 +1,11 @@
-import { createInbox, type Msg, type NatsConnection, headers as natsHeaders, type Subscription } from "nats";
+import {
+  createInbox,
+  type Msg,
+  type MsgHdrs,
+  type NatsConnection,
+  headers as natsHeaders,
+  type Subscription,
+} from "nats";
 
 /**
  * Publishes to JetStream and waits for the acknowledgement. The client's own `js.publish` sets up a timer and a
@@ -23,6 +30,10 @@ export interface AppendOptions {
   readonly timeoutMs: number;
   /** Stored only if the stream's last sequence is this one. */
   readonly expectedLastSequence?: number;
+  /** Its name: a second message with it is not stored within the stream's duplicate window. */
+  readonly messageId?: string;
+  /** Stored only if the stream's last message has this name. */
+  readonly expectedLastMessageId?: string;
 }
 
 interface Pending {
@@ -71,13 +82,8 @@ export class Publisher {
       this.#pending.set(id, { deadlineMs: performance.now() + options.timeoutMs, resolve, reject });
       const reply = this.#prefix + id;
       try {
-        if (options.expectedLastSequence === undefined) {
-          this.#connection.publish(subject, data, { reply });
-        } else {
-          const headers = natsHeaders();
-          headers.set("Nats-Expected-Last-Sequence", String(options.expectedLastSequence));
-          this.#connection.publish(subject, data, { reply, headers });
-        }
+        const headers = headersOf(options);
+        this.#connection.publish(subject, data, headers ? { reply, headers } : { reply });
       } catch (error) {
         this.#pending.delete(id);
         reject(new AppendError("unknown", 0, `append to ${subject} failed: ${String(error)}`));
@@ -143,4 +149,16 @@ export class Publisher {
       pending.reject(new AppendError("unknown", 0, "no acknowledgement in time"));
     }
   }
+}
+
+function headersOf(options: AppendOptions): MsgHdrs | undefined {
+  const { expectedLastSequence, messageId, expectedLastMessageId } = options;
+  if (expectedLastSequence === undefined && messageId === undefined) return undefined;
+  const headers = natsHeaders();
+  if (expectedLastSequence !== undefined) {
+    headers.set("Nats-Expected-Last-Sequence", String(expectedLastSequence));
+  }
+  if (messageId !== undefined) headers.set("Nats-Msg-Id", messageId);
+  if (expectedLastMessageId !== undefined) headers.set("Nats-Expected-Last-Msg-Id", expectedLastMessageId);
+  return headers;
 }

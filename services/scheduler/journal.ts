@@ -11,7 +11,8 @@ import type { Queues } from "./queues.ts";
 /**
  * The journal's one writer. Records decided while appends are in flight gather into the next batch; alone, a record
  * goes at once. Every append names the sequence it expects before it, so that a second writer is refused and no
- * hole can arise. The first append that fails ends the term: whether it was stored is unknown, so nothing that is
+ * hole can arise. One that is sent while another is in flight names that one, too: when a successor's EPOCH batch takes
+ * the sequence of the first, the second would find the sequence that it expects. The first append that fails ends the term: whether it was stored is unknown, so nothing that is
  * in memory can be trusted any more.
  */
 
@@ -184,9 +185,15 @@ export class Journal<T> {
     });
     const expectedLastSequence = this.#lastSequence;
     this.#lastSequence += 1;
+    const options = {
+      timeoutMs: APPEND_TIMEOUT_MS,
+      expectedLastSequence,
+      messageId: `${epoch}.${expectedLastSequence + 1}`,
+      ...(this.#inFlight.length > 0 && { expectedLastMessageId: `${epoch}.${expectedLastSequence}` }),
+    };
     this.#inFlight.push(batch);
     const startedAtMs = clock.monotonic();
-    nats.append(Subject.journal, bytes, { timeoutMs: APPEND_TIMEOUT_MS, expectedLastSequence }).then(
+    nats.append(Subject.journal, bytes, options).then(
       (sequence) => {
         if (this.#lost) return;
         if (this.#inFlight[0] !== batch || sequence !== expectedLastSequence + 1) {
