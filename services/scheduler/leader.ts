@@ -106,7 +106,8 @@ export class Leader implements Part {
   }
 
   #notLeading(): ArrwError {
-    const address = this.#holder?.address ?? "";
+    // Nobody is sent here again.
+    const address = this.#holder?.instance === this.#self.instance ? "" : (this.#holder?.address ?? "");
     return unavailable("this scheduler does not lead", {
       reason: "NOT_LEADING",
       retryAfterMs: 200,
