@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { Document } from "../../../proto/gen/arrwdb/v1/document.ts";
 import {
   CancelJobRequest,
+  GetJobLogsRequest,
   GetJobRequest,
   ImportDocumentsRequest,
   JobServiceService,
@@ -127,28 +128,37 @@ test("1,000 mutations of each unary request: every answer names the client's mis
   });
 });
 
-test("1,000 mutations of watches and imports", async (t) => {
+test("1,000 mutations of watches, logs and imports", async (t) => {
   const { address, index } = await startTestGateway(t);
   index.add("lib-1", "docs", "hashing", 3);
   const client = new Client(address, credentials.createInsecure());
   const watches = requests(WatchJobRequest, fc.record({ jobId: anyText, afterRevision: fc.bigInt(-5n, 5n) }));
-  const { path: watchPath } = JobServiceService.watchJob;
-  await inParallel(fc.sample(watches, RUNS), (bytes) => {
-    return new Promise((resolve, reject) => {
-      const stream = client.makeServerStreamRequest(watchPath, asIs, asIs, bytes, {
-        deadline: Date.now() + 20_000,
+  const logs = requests(
+    GetJobLogsRequest,
+    fc.record({ jobId: anyText, follow: fc.boolean(), afterCursor: fc.oneof(anyText, fc.constant("1-1-1")) }),
+  );
+  const streams = [
+    [JobServiceService.watchJob.path, watches],
+    [JobServiceService.getJobLogs.path, logs],
+  ] as const;
+  for (const [path, messages] of streams) {
+    await inParallel(fc.sample(messages, RUNS), (bytes) => {
+      return new Promise((resolve, reject) => {
+        const stream = client.makeServerStreamRequest(path, asIs, asIs, bytes, {
+          deadline: Date.now() + 20_000,
+        });
+        stream.on("error", (error: ServiceError) => {
+          try {
+            assertTheirs(path, bytes, error);
+          } catch (thrown) {
+            reject(thrown);
+          }
+        });
+        stream.on("data", () => undefined);
+        stream.on("status", () => resolve());
       });
-      stream.on("error", (error: ServiceError) => {
-        try {
-          assertTheirs(watchPath, bytes, error);
-        } catch (thrown) {
-          reject(thrown);
-        }
-      });
-      stream.on("data", () => undefined);
-      stream.on("status", () => resolve());
     });
-  });
+  }
   const header = anySubmit.map((value) => ({ message: { $case: "header" as const, value } }));
   const document = anyDocument.map((value) => ({
     message: { $case: "document" as const, value: Document.fromPartial(value as Document) },
