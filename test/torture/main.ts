@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
-import { makePlan } from "./plan.ts";
+import { FAULT_EVERY_MS, makePlan } from "./plan.ts";
 import { runPlan } from "./run.ts";
 import { describeViolations, summarize } from "./summary.ts";
 
@@ -8,6 +8,7 @@ import { describeViolations, summarize } from "./summary.ts";
 interface Flags {
   readonly minutes: number;
   readonly seed: number;
+  readonly faultEvery: number;
   readonly verbose?: boolean;
   readonly keep?: boolean;
   readonly source?: string;
@@ -24,8 +25,8 @@ function number(min: number, max: number): (text: string) => number {
 }
 
 async function torture(flags: Flags): Promise<number> {
-  const { minutes, seed, verbose = false, keep = false, source } = flags;
-  const plan = makePlan(seed, Math.round(minutes * 60_000));
+  const { minutes, seed, faultEvery, verbose = false, keep = false, source } = flags;
+  const plan = makePlan(seed, Math.round(minutes * 60_000), faultEvery);
   const { operations, faults } = plan;
   console.log(`seed ${seed}: ${operations.length} operations and ${faults.length} faults in ${minutes} min`);
   const abort = new AbortController();
@@ -59,6 +60,7 @@ const program = new Command("torture")
   )
   .option("-m, --minutes <n>", "how long faults go on", number(0.1, MAX_MINUTES), 1)
   .option("-s, --seed <n>", "the plan: operations, faults, times", number(0, 2 ** 32 - 1), 1)
+  .option("--fault-every <ms>", "mean time from one fault to the next", number(100, 600_000), FAULT_EVERY_MS)
   .option("-v, --verbose", "a line for each fault as it happens")
   .option("--keep", "keep history and logs also when nothing is wrong")
   .option("--source <folder>", "absolute path of another source tree whose services are run");

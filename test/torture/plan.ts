@@ -93,9 +93,10 @@ const LIBRARIES = 2;
 /** Faults begin when the first jobs run, and the last one is over before the end. */
 const FIRST_FAULT_MS = 2_000;
 const OPERATION_EVERY_MS = 140;
-const FAULT_EVERY_MS = 2_200;
+/** Mean time from one fault to the next. */
+export const FAULT_EVERY_MS = 2_200;
 
-export function makePlan(seed: number, durationMs: number): Plan {
+export function makePlan(seed: number, durationMs: number, faultEveryMs = FAULT_EVERY_MS): Plan {
   const dice = new Dice(seed);
   return {
     seed,
@@ -105,7 +106,7 @@ export function makePlan(seed: number, durationMs: number): Plan {
     workerSlots: WORKER_SLOTS,
     libraries: LIBRARIES,
     operations: makeOperations(dice, durationMs),
-    faults: makeFaults(dice, durationMs),
+    faults: makeFaults(dice, durationMs, faultEveryMs),
   };
 }
 
@@ -256,16 +257,12 @@ function choices(): FaultChoice[] {
   ];
 }
 
-function makeFaults(dice: Dice, durationMs: number): Fault[] {
+function makeFaults(dice: Dice, durationMs: number, everyMs: number): Fault[] {
   const all = choices();
   const weights = all.reduce((sum, { weight }) => sum + weight, 0);
   const busyUntil = new Map<string, number>();
   const faults: Fault[] = [];
-  for (
-    let atMs = FIRST_FAULT_MS;
-    atMs < durationMs;
-    atMs += dice.between(FAULT_EVERY_MS / 4, (FAULT_EVERY_MS * 7) / 4)
-  ) {
+  for (let atMs = FIRST_FAULT_MS; atMs < durationMs; atMs += dice.between(everyMs / 4, (everyMs * 7) / 4)) {
     let drawn = dice.between(1, weights);
     const choice = all.find(({ weight }) => {
       drawn -= weight;
