@@ -56,13 +56,16 @@ export class JobTable {
   #lastTimeMs = 0;
   #active = 0;
 
-  constructor(options: { readonly store: Store; readonly clock: Clock }) {
+  /** @param options lastAtMs: Unix ms of the newest decision so far */
+  constructor(options: { readonly store: Store; readonly clock: Clock; readonly lastAtMs: number }) {
     this.store = options.store;
     this.#clock = options.clock;
+    this.#lastTimeMs = options.lastAtMs;
   }
 
   /** From here on transitions are decided here, and journalled. */
   lead(journal: Journal<Transition>, onDecided: OnDecided): void {
+    journal.lastAtMs = this.#lastTimeMs;
     this.#journal = journal;
     this.#onDecided = onDecided;
   }
@@ -159,7 +162,6 @@ export class JobTable {
     if (!entry?.head) return;
     this.#entries.set(jobId, entry);
     this.#index(undefined, entry.head);
-    this.#lastTimeMs = Math.max(this.#lastTimeMs, entry.head.job.startedAt?.getTime() ?? 0);
   }
 
   /** The journal has acknowledged a batch. Returns what has to be done outside now. */
@@ -209,6 +211,7 @@ export class JobTable {
       );
     }
     const before = entry.head;
+    this.#journal.lastAtMs = at.getTime();
     this.#entries.set(entry.jobId, entry);
     this.#setHead(entry, state);
     entry.batch = this.#journal.append({ bytes, subject: { entry, state, effects } });

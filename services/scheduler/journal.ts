@@ -37,6 +37,7 @@ export class Batch<T> {
   outcomesThrough = 0;
   lastLease = 0n;
   queues: readonly Queue[] = [];
+  lastAtMs = 0;
   resolve: () => void = () => undefined;
   reject: (error: Error) => void = () => undefined;
 
@@ -79,6 +80,8 @@ export class Journal<T> {
   outcomesThrough: number;
   /** Highest lease number given out. */
   lastLease: bigint;
+  /** Unix ms of the newest decision. */
+  lastAtMs = 0;
 
   constructor(options: JournalOptions<T>) {
     this.#options = options;
@@ -148,6 +151,7 @@ export class Journal<T> {
   #close(batch: Batch<T>): void {
     batch.outcomesThrough = this.outcomesThrough;
     batch.lastLease = this.lastLease;
+    batch.lastAtMs = this.lastAtMs;
     batch.queues = this.#options.queues.list();
     this.#closed.push(batch);
     if (this.#gathering === batch) this.#gathering = undefined;
@@ -182,6 +186,7 @@ export class Journal<T> {
       leaderAddress: "",
       records: batch.records.map((record) => record.bytes),
       queues: [...batch.queues],
+      lastAt: new Date(batch.lastAtMs),
     });
     const expectedLastSequence = this.#lastSequence;
     this.#lastSequence += 1;

@@ -58,7 +58,7 @@ export class Projection {
     this.position = position;
     this.#clock = clock;
     this.#log = log;
-    this.table = new JobTable({ store, clock });
+    this.table = new JobTable({ store, clock, lastAtMs: position.lastAtMs });
     for (const jobId of store.activeJobIds()) this.table.load(jobId);
   }
 
@@ -90,6 +90,7 @@ export class Projection {
     position.outcomesThrough = batch.outcomesThrough;
     position.lastLease = batch.lastLease;
     position.queues = batch.queues;
+    position.lastAtMs = batch.lastAtMs;
     return this.table.committed(batch, sequence);
   }
 

@@ -34,6 +34,8 @@ export interface Position {
   outcomesThrough: number;
   lastLease: bigint;
   queues: readonly Queue[];
+  /** Unix ms of the newest decision. */
+  lastAtMs: number;
 }
 
 /** A journal that a newer release wrote: this one must not lead. */
@@ -59,6 +61,7 @@ export async function openStore(
     outcomesThrough: 0,
     lastLease: 0n,
     queues: [],
+    lastAtMs: 0,
   };
   const store = open();
   const through = store.through();
@@ -72,7 +75,7 @@ export async function openStore(
   }
   if (typeof problem !== "string") {
     const { bytes, batch } = problem;
-    const { outcomesThrough, lastLease, queues } = batch;
+    const { outcomesThrough, lastLease, queues, lastAt } = batch;
     const position = {
       ...start,
       sequence: through.sequence,
@@ -80,6 +83,7 @@ export async function openStore(
       outcomesThrough: Number(outcomesThrough),
       lastLease,
       queues,
+      lastAtMs: lastAt?.getTime() ?? 0,
     };
     return { store, position };
   }
@@ -143,6 +147,7 @@ export function nextBatch(position: Position, { sequence, data }: StreamMessage)
   position.outcomesThrough = Math.max(position.outcomesThrough, Number(batch.outcomesThrough));
   if (batch.lastLease > position.lastLease) position.lastLease = batch.lastLease;
   position.queues = batch.queues;
+  position.lastAtMs = Math.max(position.lastAtMs, batch.lastAt?.getTime() ?? 0);
   return batch;
 }
 
@@ -180,6 +185,7 @@ export async function appendEpoch(
       leaderAddress,
       records: [],
       queues: [...position.queues],
+      lastAt: new Date(position.lastAtMs),
     }).finish();
     try {
       const expectedLastSequence = position.sequence;

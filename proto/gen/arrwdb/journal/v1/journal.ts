@@ -38,6 +38,8 @@ export interface JournalBatch {
    * enough.
    */
   queues: Queue[];
+  /** Time of the newest decision so far; none is ever earlier than the one before, whatever the leaders' clocks say. */
+  lastAt: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -105,6 +107,7 @@ function createBaseJournalBatch(): JournalBatch {
     leaderAddress: "",
     records: [],
     queues: [],
+    lastAt: undefined,
     _unknownFields: {},
   };
 }
@@ -140,6 +143,9 @@ export const JournalBatch: MessageFns<JournalBatch> = {
     }
     for (const v of message.queues) {
       Queue.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.lastAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastAt), writer.uint32(66).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -221,6 +227,14 @@ export const JournalBatch: MessageFns<JournalBatch> = {
             message.queues.push(Queue.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.lastAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -255,6 +269,7 @@ export const JournalBatch: MessageFns<JournalBatch> = {
     message.leaderAddress = object.leaderAddress ?? "";
     message.records = object.records?.map((e) => e) || [];
     message.queues = object.queues?.map((e) => Queue.fromPartial(e)) || [];
+    message.lastAt = object.lastAt ?? undefined;
     return message;
   },
 };
