@@ -647,11 +647,14 @@ export interface ListJobsRequest {
 
 /** See ListJobs. */
 export interface ListJobsResponse {
-  /** The page, newest first. */
+  /** The page, newest first. With labels or times it may be short, or empty: what counts is next_page_token. */
   jobs: Job[];
   /** "" = that was the last page. */
   nextPageToken: string;
-  /** Jobs that the filter matches: exact for status, type and library; unset with labels or times. */
+  /**
+   * Jobs that the filter matches: exact as of the page for status, type and library. With labels or times they are
+   * counted with the first page; unset when more than 10,000 would have to be looked at for that.
+   */
   totalSize?:
     | bigint
     | undefined;

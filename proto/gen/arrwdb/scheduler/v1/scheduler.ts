@@ -109,7 +109,7 @@ export interface ListJobsResponse {
   jobs: Job[];
   /** "" = that was the last page. */
   nextPageToken: string;
-  /** Exact for status, type and library; unset with labels or times. */
+  /** Exact for status, type and library; with labels or times counted up to 10,000. */
   totalSize?:
     | bigint
     | undefined;
