@@ -8,8 +8,8 @@ import { nextBatch, type Position, STALL_TIMEOUT_MS } from "./takeover.ts";
 
 /** A store that lacks fewer batches is brought up to date by following the journal. */
 const FAR_BEHIND = 200;
-/** Jobs that gather before they are written: some 100 ms of writing, some 10 MB. */
-const CHUNK_JOBS = 10_000;
+/** Jobs that gather before they are written: some 50 ms of writing, some MB. */
+const CHUNK_JOBS = 5_000;
 
 /**
  * Brings a store that is far behind to the end of the journal, before jobs are loaded from it. Only a job's newest

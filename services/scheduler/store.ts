@@ -48,6 +48,8 @@ export interface RawRecord {
 /** Rows by job id. */
 export type Rows = ReadonlyMap<string, DirtyRow>;
 
+/** Abortable, committed when it returns, synced to the disk afterwards: LMDB keeps the older root until then. */
+const WRITE_NOW_FLAGS = 0x1_0003;
 /** Rows written in one turn of the event loop: a few milliseconds. */
 const SLICE_ROWS = 500;
 
@@ -189,8 +191,8 @@ export class JobStore {
         this.#writeRow(jobId, before, { sequence, bytes, state });
       }
       void this.#files.meta.put("through", through);
-      this.#putTotals();
-    });
+      void this.#putTotals();
+    }, WRITE_NOW_FLAGS);
     this.#flushedThrough = through.sequence;
     this.counts.takeChanged();
   }
