@@ -1,4 +1,4 @@
-import { createInterface } from "node:readline/promises";
+import { createInterface } from "node:readline";
 import type { Command } from "commander";
 import { type ArrwClient, isTerminal, JobStatus, type WhichJobs } from "../client/index.ts";
 import { type ClientCommandOptions, explained, withClient, withClientOptions } from "./connection.ts";
@@ -63,7 +63,7 @@ const RETRY: Change = {
   statuses: [JOB_STATUS_FAILED, JOB_STATUS_CANCELLED],
   one: async (client, jobId, { fromCheckpoint = false }) => {
     const job = await client.retry(jobId, { fromCheckpoint });
-    return { text: `${statusText(job)}: it runs again`, json: toJson(job) };
+    return { text: `runs again, ${statusText(job)}`, json: toJson(job) };
   },
   many: (client, which, { fromCheckpoint = false }) => client.retryJobs(which, { fromCheckpoint }),
 };
@@ -190,9 +190,12 @@ async function confirmed(change: Change, matching: number): Promise<boolean> {
     throw new Error(`this would ${what}: say --yes`);
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return /^y(es)?$/i.test((await terminal.question(`${what}? [y/N] `)).trim());
-  } finally {
-    terminal.close();
-  }
+  const answer = await new Promise<string>((resolve) => {
+    // Ctrl-C and Ctrl-D are a no, too.
+    terminal.once("SIGINT", () => resolve(""));
+    terminal.once("close", () => resolve(""));
+    terminal.question(`${what}? [y/N] `, resolve);
+  });
+  terminal.close();
+  return /^y(es)?$/i.test(answer.trim());
 }

@@ -96,7 +96,7 @@ export function jobDetails(job: Job, libraryName: string | undefined, nowMs: num
       ["result", resultText(job) || undefined],
       ["error", errorText(job) || undefined],
       ["waits for", job.waitingFor ? plain(job.waitingFor) : undefined],
-      ["attempt", job.attempt > 0 ? `${job.attempt} of at most ${job.maxRetries + 1}` : undefined],
+      ["attempt", job.attempt > 0 ? attemptText(job) : undefined],
       ["lost workers", job.losses > 0 ? count(job.losses) : undefined],
       ["cancel", job.cancelRequested && !isTerminal(job) ? "asked for" : undefined],
       ["submitted", time(job.createdAt)],
@@ -114,6 +114,11 @@ export function jobDetails(job: Job, libraryName: string | undefined, nowMs: num
     ]),
     ...attemptLines(job, nowMs),
   ];
+}
+
+/** "2, after 1 of at most 3 retries": a retry by hand gives all retries anew, but counts attempts on. */
+function attemptText({ attempt, retries, maxRetries }: Job): string {
+  return retries > 0 ? `${attempt}, after ${retries} of at most ${maxRetries} retries` : String(attempt);
 }
 
 /** "tenant-7, at most 2 at a time" */

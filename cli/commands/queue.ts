@@ -25,12 +25,11 @@ export function register(program: Command): void {
     .action(async (type: string | undefined, options: ClientCommandOptions) =>
       show(await withClient(options, (client) => client.queues.resume(type)), options),
     );
-  withClientOptions(queue.command("limit <type> <n>"))
+  withClientOptions(queue.command("limit").argument("<type>").argument("<n>", "", integer))
     .description("jobs of a type that may run at a time; 0 = no limit")
-    .action(async (type: string, limit: string, options: ClientCommandOptions) => {
-      const maxRunning = integer(limit);
-      show(await withClient(options, (client) => client.queues.setLimit(type, maxRunning)), options);
-    });
+    .action(async (type: string, maxRunning: number, options: ClientCommandOptions) =>
+      show(await withClient(options, (client) => client.queues.setLimit(type, maxRunning)), options),
+    );
 }
 
 function show(queue: Queue, options: ClientCommandOptions): void {
