@@ -12,6 +12,7 @@ export class FaultInjector {
   readonly #recorder: Recorder;
   readonly #onFault: (text: string) => void;
   readonly #running = new Set<Promise<void>>();
+  #failure: Error | undefined;
 
   constructor(system: TortureSystem, recorder: Recorder, onFault: (text: string) => void) {
     this.#system = system;
@@ -20,13 +21,18 @@ export class FaultInjector {
   }
 
   begin(fault: Fault): void {
-    const running = this.#run(fault).finally(() => this.#running.delete(running));
+    const running = this.#run(fault)
+      .catch((error: Error) => {
+        this.#failure ??= error;
+      })
+      .finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
 
   /** Resolves when every fault is over. @throws when a process did not come back */
   async idle(): Promise<void> {
     while (this.#running.size > 0) await Promise.all(this.#running);
+    if (this.#failure) throw this.#failure;
   }
 
   async #run(fault: Fault): Promise<void> {

@@ -31,8 +31,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: "expected-sequence",
     guard: "an append names the sequence that it expects before it",
     file: "platform/nats/publisher.ts",
-    find: "if (options.expectedLastSequence === undefined) {",
-    replace: "if (id !== undefined) {",
+    find: '"Nats-Expected-Last-Sequence"',
+    replace: '"Arrw-Without-Meaning"',
   },
   {
     name: "outcomes-through",
