@@ -1,8 +1,8 @@
-import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { Job, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { JobHead, JobMatcher } from "./domain/job-filter.ts";
 import { formatCursor } from "./domain/watch-cursor.ts";
-import { lastFieldBytes } from "./wire.ts";
+import { lastFieldBytes, lengthDelimited } from "./wire.ts";
 
 /**
  * One transition in the journal as WatchJobs gives it. Of the record only what filters look at is decoded; the job's
@@ -14,7 +14,7 @@ const VARINT = 0;
 const RECORD = { jobId: 1, revision: 2, event: 3, at: 4, state: 5, deletedJob: 6 } as const;
 const STATE = { job: 1 } as const;
 const JOB = { type: 2, status: 3, libraryId: 4 } as const;
-const EVENT_TAG = { cursor: 10, event: 18, at: 26, job: 34 } as const;
+const EVENT = { cursor: 1, event: 2, at: 3, job: 4 } as const;
 
 interface Parsed {
   readonly event: string;
@@ -50,14 +50,12 @@ export class JobEvent {
 
   /** The encoded WatchJobsResponse, made once for all watchers. */
   get payload(): Buffer {
-    if (!this.#payload) {
-      const writer = new BinaryWriter();
-      writer.uint32(EVENT_TAG.cursor).string(formatCursor(this.sequence, this.index));
-      writer.uint32(EVENT_TAG.event).string(this.#event);
-      if (this.#at) writer.uint32(EVENT_TAG.at).bytes(this.#at);
-      writer.uint32(EVENT_TAG.job).bytes(this.#bytes);
-      this.#payload = Buffer.from(writer.finish());
-    }
+    this.#payload ??= lengthDelimited([
+      [EVENT.cursor, Buffer.from(formatCursor(this.sequence, this.index), "latin1")],
+      [EVENT.event, Buffer.from(this.#event)],
+      ...(this.#at ? ([[EVENT.at, this.#at]] as const) : []),
+      [EVENT.job, this.#bytes],
+    ]);
     return this.#payload;
   }
 }

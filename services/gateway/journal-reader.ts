@@ -11,7 +11,7 @@ import { JournalBatch } from "./journal-batch.ts";
 
 const READS_AT_A_TIME = 8;
 /** What one read may hold. */
-const READ = { maxMessages: 512, maxBytes: 1024 * 1024 } as const;
+const READ = { maxMessages: 512, maxBytes: 512 * 1024 } as const;
 const MISSING_WAIT_MS = 50;
 const MISSING_TRIES = 40;
 

@@ -32,3 +32,26 @@ export function leadingString(message: Uint8Array, field: number): string | unde
   if (length === undefined || length >= 0x80 || message.length < 2 + length) return undefined;
   return Buffer.from(message.buffer, message.byteOffset + 2, length).toString("latin1");
 }
+
+/** A message of such fields alone, by number (below 16), copied once into a buffer of the right size. */
+export function lengthDelimited(fields: readonly (readonly [number, Uint8Array])[]): Buffer {
+  let size = 0;
+  for (const [, bytes] of fields) size += 1 + varintSize(bytes.length) + bytes.length;
+  const message = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (const [number, bytes] of fields) {
+    message[at++] = (number << 3) | LENGTH_DELIMITED;
+    let length = bytes.length;
+    for (; length >= 0x80; length >>>= 7) message[at++] = (length & 0x7f) | 0x80;
+    message[at++] = length;
+    message.set(bytes, at);
+    at += bytes.length;
+  }
+  return message;
+}
+
+function varintSize(value: number): number {
+  let size = 1;
+  for (let left = value; left >= 0x80; left >>>= 7) size += 1;
+  return size;
+}

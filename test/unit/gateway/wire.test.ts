@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { JournalBatch, JournalRecord } from "../../../proto/gen/arrwdb/journal/v1/journal.ts";
-import { fieldBytes, lastFieldBytes, leadingString } from "../../../services/gateway/wire.ts";
+import {
+  fieldBytes,
+  lastFieldBytes,
+  leadingString,
+  lengthDelimited,
+} from "../../../services/gateway/wire.ts";
 
 test("records of a batch are found as they were written", () => {
   fc.assert(
@@ -33,4 +38,16 @@ test("the job of a record is read without the rest", () => {
   assert.equal(leadingString(other, 1), undefined);
   assert.equal(leadingString(new Uint8Array(), 1), undefined);
   assert.equal(leadingString(new Uint8Array([0x0a, 0x05, 0x61]), 1), undefined);
+});
+
+test("a message made of encoded fields is read as any other", () => {
+  fc.assert(
+    fc.property(fc.array(fc.uint8Array({ maxLength: 20_000 }), { maxLength: 4 }), (values) => {
+      const message = lengthDelimited(values.map((value, n) => [n + 1, value]));
+      for (const [n, value] of values.entries()) {
+        assert.deepEqual(Buffer.from(lastFieldBytes(message, n + 1) ?? []), Buffer.from(value));
+      }
+    }),
+    { numRuns: 50 },
+  );
 });
