@@ -1,0 +1,304 @@
+import { ArrwError, unavailable } from "../../platform/errors.ts";
+import type { BusMessage, BusSubscription, StreamInfo } from "../../platform/nats/connection.ts";
+import { AppendError, type AppendOptions } from "../../platform/nats/publisher.ts";
+import type { StreamMessage } from "../../platform/nats/tail.ts";
+import type { TtlBucket } from "../../platform/nats/ttl-bucket.ts";
+import type { Bus, Reader } from "../../services/scheduler/bus.ts";
+import type { Host } from "./host.ts";
+import { Reading } from "./reading.ts";
+import type { Server } from "./server.ts";
+
+const CALL_TIMEOUT_MS = 5_000;
+/** A longer cut breaks the connection: it is made anew. */
+const BREAKS_AFTER_MS = 4_000;
+
+/** How unreliable core messages are. */
+export interface Noise {
+  /** Probability that a message is lost. */
+  readonly loss: number;
+  /** Probability that it comes twice. */
+  readonly duplicates: number;
+}
+
+/** One process's connection to the simulated server. */
+export class Link implements Bus {
+  readonly host: Host;
+  readonly #server: Server;
+  readonly #noise: Noise;
+  readonly #inFlight = new Set<(error: AppendError) => void>();
+  readonly #onReconnect = new Set<() => void>();
+  readonly #readings = new Set<Reading>();
+  #cut = false;
+  #connected = true;
+  #cutAtMs = 0;
+  #arrivedAtMs = 0;
+  #repliedAtMs = 0;
+
+  constructor(host: Host, server: Server, noise: Noise) {
+    this.host = host;
+    this.#server = server;
+    this.#noise = noise;
+  }
+
+  get reachable(): boolean {
+    return !this.#cut && !this.host.dead;
+  }
+
+  /** @param noticed the connection breaks at once; otherwise messages just don't arrive */
+  cut(noticed: boolean): void {
+    if (this.#cut) return;
+    this.#cut = true;
+    this.#cutAtMs = this.host.timeline.now;
+    if (!noticed) return;
+    this.#connected = false;
+    this.host.io(() => this.#failAll());
+  }
+
+  heal(): void {
+    if (!this.#cut) return;
+    this.#cut = false;
+    const broke = !this.#connected || this.host.timeline.now - this.#cutAtMs > BREAKS_AFTER_MS;
+    if (broke) {
+      this.host.io(() => {
+        this.#failAll();
+        this.#connected = true;
+        for (const listener of this.#onReconnect) listener();
+      });
+    }
+    for (const reading of this.#readings) reading.wake();
+  }
+
+  append(subject: string, data: Uint8Array, options: AppendOptions): Promise<number> {
+    if (!this.#connected) return Promise.reject(new AppendError("rejected", 0, "not connected to NATS"));
+    return new Promise((resolve, reject) => {
+      const fail = (error: AppendError): void => {
+        end();
+        reject(error);
+      };
+      const lost = (): void => fail(new AppendError("unknown", 0, "no acknowledgement in time"));
+      const cancel = this.host.clock.after(options.timeoutMs, lost);
+      const end = (): void => {
+        cancel();
+        this.#inFlight.delete(fail);
+      };
+      this.#inFlight.add(fail);
+      // One connection keeps its order, both ways.
+      this.#arrivedAtMs = Math.max(this.#arrivedAtMs, this.#later());
+      this.host.timeline.at(this.#arrivedAtMs, () => {
+        if (this.#cut) return;
+        const { name, stream } = this.#server.streamOf(subject);
+        const fault = this.#server.takeFault(name);
+        if (fault === "lost") return;
+        const stored = stream.append(data, options);
+        if (fault === "reply lost") return;
+        this.#repliedAtMs = Math.max(this.#repliedAtMs, this.#later());
+        this.host.timeline.at(this.#repliedAtMs, () => {
+          if (this.#cut) return;
+          this.host.io(() => {
+            if (!this.#inFlight.has(fail)) return;
+            end();
+            if ("sequence" in stored) resolve(stored.sequence);
+            else reject(new AppendError("rejected", stored.errCode, "wrong last sequence"));
+          });
+        });
+      });
+    });
+  }
+
+  publish(subject: string, data: Uint8Array): void {
+    this.#send(subject, data, () => undefined);
+  }
+
+  /** A request whose reply is lost is never answered. */
+  request(subject: string, data: Uint8Array, onReply: (reply: Uint8Array) => void): void {
+    this.#send(subject, data, (reply) => {
+      if (this.#lost()) return;
+      this.host.timeline.at(this.#later(), () => {
+        if (this.reachable) this.host.io(() => onReply(reply));
+      });
+    });
+  }
+
+  #send(subject: string, data: Uint8Array, onReply: (reply: Uint8Array) => void): void {
+    for (const { isReachable, host, deliver } of this.#server.subscribers(subject)) {
+      const copies = this.#lost() ? 0 : 1 + Number(this.host.random.chance(this.#noise.duplicates));
+      for (let copy = 0; copy < copies; copy++) {
+        host.timeline.at(this.#later(), () => {
+          if (isReachable()) host.io(() => deliver(data, onReply));
+        });
+      }
+    }
+  }
+
+  subscribe(subject: string, handler: (message: BusMessage) => void): BusSubscription {
+    let live = true;
+    const unsubscribe = this.#server.subscribe(subject, {
+      host: this.host,
+      isReachable: () => this.reachable,
+      deliver: (data, onReply) => {
+        const respond = (reply: Uint8Array): boolean => {
+          if (!this.#lost()) onReply(reply);
+          return true;
+        };
+        if (live) handler({ subject, data, respond });
+      },
+    });
+    return {
+      unsubscribe: () => {
+        live = false;
+        unsubscribe();
+      },
+    };
+  }
+
+  onReconnect(listener: () => void): () => void {
+    this.#onReconnect.add(listener);
+    return () => this.#onReconnect.delete(listener);
+  }
+
+  unready(): string | undefined {
+    return this.#connected ? undefined : "not connected to NATS";
+  }
+
+  streamInfo(stream: string): Promise<StreamInfo> {
+    return this.#call(() => this.#server.stream(stream).info());
+  }
+
+  async streamSubjects(): Promise<Record<string, number>> {
+    return {};
+  }
+
+  getMessage(
+    stream: string,
+    query: { readonly sequence: number } | { readonly lastBySubject: string },
+  ): Promise<{ sequence: number; data: Uint8Array; timeMs: number } | undefined> {
+    return this.#call(() => {
+      const sequence = "sequence" in query ? query.sequence : this.#server.stream(stream).last;
+      const data = this.#server.stream(stream).get(sequence);
+      return data && { sequence, data, timeMs: this.host.clock.now() };
+    });
+  }
+
+  /** Simulated streams have no limit. */
+  async setMaxBytes(): Promise<void> {}
+
+  purge(stream: string, which: { readonly below: number } | { readonly subject: string }): Promise<void> {
+    return this.#call(() => {
+      if ("below" in which) this.#server.stream(stream).purgeBelow(which.below);
+    });
+  }
+
+  tail(options: {
+    readonly stream: string;
+    readonly fromSequence: number;
+    readonly onMessage: (message: StreamMessage) => void;
+  }): Reader {
+    const stream = this.#server.stream(options.stream);
+    const reading = new Reading(this, stream, options.fromSequence, options.onMessage);
+    return {
+      start: async () => {
+        await this.#call(() => undefined);
+        this.#readings.add(reading);
+        reading.start();
+      },
+      stop: async () => {
+        this.#readings.delete(reading);
+        reading.stop();
+      },
+    };
+  }
+
+  async readToEnd(
+    stream: string,
+    fromSequence: number,
+    onMessage: (message: StreamMessage) => void,
+    timeoutMs: number,
+  ): Promise<number> {
+    const { lastSequence, messages } = await this.streamInfo(stream);
+    if (messages === 0 || lastSequence < fromSequence) return lastSequence;
+    let reader: Reader | undefined;
+    let cancel = (): void => undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        cancel = this.host.clock.after(timeoutMs, () => reject(unavailable(`reading ${stream} stalled`)));
+        const onEach = (message: StreamMessage): void => {
+          try {
+            if (message.sequence <= lastSequence) onMessage(message);
+          } catch (error) {
+            reject(error);
+          }
+          if (message.sequence >= lastSequence) resolve();
+        };
+        reader = this.tail({ stream, fromSequence, onMessage: onEach });
+        reader.start().catch(reject);
+      });
+    } finally {
+      cancel();
+      await reader?.stop();
+    }
+    return lastSequence;
+  }
+
+  async ttlBucket(_name: string, ttlMs: number): Promise<TtlBucket> {
+    const server = this.#server;
+    const { timeline } = this.host;
+    const put = (value: string): number => server.putKey(value, timeline.now + ttlMs);
+    const taken = (code: "ALREADY_EXISTS" | "ABORTED"): ArrwError =>
+      new ArrwError(code, "the key was written by another");
+    return {
+      get: () => this.#call(() => server.key(timeline.now)),
+      create: (_key, value) =>
+        this.#call(() => {
+          if (server.key(timeline.now)) throw taken("ALREADY_EXISTS");
+          return put(value);
+        }),
+      update: (_key, value, revision) =>
+        this.#call(() => {
+          if (server.key(timeline.now)?.revision !== revision) throw taken("ABORTED");
+          return put(value);
+        }),
+      release: (_key, revision) =>
+        this.#call(() => {
+          if (server.key(timeline.now)?.revision === revision) server.removeKey();
+        }),
+    };
+  }
+
+  /** A round trip. @throws UNAVAILABLE when it is lost */
+  #call<T>(atServer: () => T): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timedOut = (): void => reject(unavailable("no reply in time"));
+      const cancel = this.host.clock.after(CALL_TIMEOUT_MS, timedOut);
+      this.host.timeline.at(this.#later(), () => {
+        if (this.#cut) return;
+        let answer: () => void;
+        try {
+          const value = atServer();
+          answer = () => resolve(value);
+        } catch (error) {
+          answer = () => reject(error);
+        }
+        this.host.timeline.at(this.#later(), () => {
+          if (this.#cut) return;
+          this.host.io(() => {
+            cancel();
+            answer();
+          });
+        });
+      });
+    });
+  }
+
+  #failAll(): void {
+    const reason = "the connection to NATS broke before the acknowledgement";
+    for (const fail of [...this.#inFlight]) fail(new AppendError("unknown", 0, reason));
+  }
+
+  #lost(): boolean {
+    return this.#cut || this.host.random.chance(this.#noise.loss);
+  }
+
+  #later(): number {
+    return this.host.timeline.now + this.host.random.latency();
+  }
+}
