@@ -1,51 +1,57 @@
-import { type Entry, type EntryOf, isTerminal, type Violation } from "./history.ts";
+import { type Entry, isTerminal, type Violation } from "./history.ts";
 import { JournalView } from "./journal-view.ts";
 
 /** A run for people: what was done, what came of it, what was checked. */
 export function summarize(entries: readonly Entry[]): string {
   const view = new JournalView(entries);
-  const all = <K extends Entry["kind"]>(kind: K): EntryOf<K>[] => view.all(kind);
+  const calls = view.all("call");
+  const faults = view.all("fault");
   const events = view.records.filter(({ event }) => event !== "");
   const last = [...view.jobs.values()].flatMap((records) => records.at(-1) ?? []);
-  const outcomes = all("outcome");
-  const granted = new Map(
-    events.filter(({ event }) => event === "job.started").map((each) => [each.jobId, 0]),
-  );
   const rows: [string, string][] = [
-    ["faults", counts(all("fault").map(({ fault }) => fault))],
-    ["on", counts(all("fault").map(({ target }) => target.replace(/-\d/g, "")))],
-    ["calls", counts(all("call").map(({ call }) => call))],
-    ["answered with", counts(all("call").map(({ code }) => code || "OK"))],
+    ["faults", counts(faults.map(({ fault }) => fault))],
+    ["on", counts(faults.map(({ target }) => target.replace(/-\d/g, "")))],
+    ["calls", counts(calls.map(({ call }) => call))],
+    ["answers", counts(calls.map(({ code }) => code || "OK"))],
     ["jobs", `${view.jobs.size}: ${counts(last.map(({ job }) => job?.status ?? "deleted"))}`],
     ["events", counts(events.map(({ event }) => event.replace("job.", "")))],
-    ["leases", `${events.filter(({ event }) => event === "job.started").length} of ${granted.size} jobs`],
-    ["recoveries", `${recoveries(view)}`],
-    [
-      "outcomes",
-      `${outcomes.filter(({ sequence }) => sequence > 0).length} stored, ${outcomes.filter(({ sequence }) => sequence === 0).length} sent`,
-    ],
-    [
-      "watches",
-      `${all("watch").length} streams, ${all("watch").reduce((sum, { jobs }) => sum + jobs.length, 0)} messages`,
-    ],
-    [
-      "history",
-      `${all("events").length} streams, ${all("events").reduce((sum, { events }) => sum + events.length, 0)} events`,
-    ],
-    ["documents", `${all("library").reduce((sum, { documents }) => sum + documents.length, 0)}`],
-    ["settled after", `${all("final")[0]?.settledAfterMs ?? "-"} ms`],
+    ["recoveries", recoveries(view)],
+    ["settled", settled(view)],
+    ["checked", checked(view, events.length)],
   ];
-  return rows.map(([name, value]) => `${name.padEnd(14)} ${value}`).join("\n");
+  return rows.map(([name, value]) => `${name.padEnd(11)} ${value}`).join("\n");
 }
 
 function recoveries(view: JournalView): string {
   const takeovers = view.batches.filter(({ leader }) => leader !== "").length;
   const lost = view.records.filter(({ event }) => event === "job.lost").length;
-  const interrupted = [...view.jobs.values()].filter((records) => {
+  const ended = [...view.jobs.values()].filter((records) => {
     const end = records.at(-1)?.job;
     return end && isTerminal(end) && end.losses > 0;
   }).length;
-  return `${takeovers} takeovers, ${lost} leases lost with their worker, ${interrupted} jobs ended all the same`;
+  const late = view.all("exit").filter(({ wasReady }) => !wasReady).length;
+  return `${takeovers} terms of leaders, ${lost} leases lost with their worker, ${ended} such jobs ended all the same, ${late} starts took more than one try`;
+}
+
+function settled(view: JournalView): string {
+  const [final] = view.all("final");
+  if (!final) return "never";
+  return final.unsettled === "" ? `${final.settledAfterMs} ms after the last fault` : "not in time";
+}
+
+function checked(view: JournalView, events: number): string {
+  const outcomes = view.all("outcome");
+  const watches = view.all("watch");
+  const streams = view.all("events");
+  const parts = [
+    [events, "transitions"],
+    [view.all("call").filter(({ reply }) => reply).length, "answers"],
+    [outcomes.filter(({ sequence }) => sequence > 0).length, "stored outcomes"],
+    [watches.reduce((sum, { jobs }) => sum + jobs.length, 0), `states in ${watches.length} watches`],
+    [streams.reduce((sum, each) => sum + each.events.length, 0), `events in ${streams.length} histories`],
+    [view.all("library").reduce((sum, { documents }) => sum + documents.length, 0), "documents"],
+  ] as const;
+  return parts.map(([count, what]) => `${count} ${what}`).join(", ");
 }
 
 function counts(names: readonly string[]): string {
