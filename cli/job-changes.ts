@@ -143,6 +143,7 @@ async function changeMatching(client: ArrwClient, change: Change, options: Chang
   }
   if (!options.yes && !(await confirmed(change, matching))) {
     note("nothing was changed");
+    process.exitCode = 1;
     return;
   }
   let [changed, skipped] = [0, 0];

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Document } from "../../../proto/gen/arrwdb/v1/document.ts";
-import { SubmitJobRequest } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { EchoSpec, RetryPolicy, SubmitJobRequest } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { canonicalDocument, canonicalRequest } from "../../../services/gateway/domain/digest.ts";
 import { anySubmit } from "../../support/arbitrary-requests.ts";
 
@@ -55,6 +55,20 @@ test("every field of a request counts", () => {
     { ...base, runAt: new Date(0) },
     { ...base, labels: { k: "v" } },
     { ...base, executionTimeout: { seconds: 1n, nanos: 0 } },
+    { ...base, totalTimeout: { seconds: 1n, nanos: 0 } },
+    { ...base, concurrencyKey: "k" },
+    { ...base, concurrencyKey: "k", concurrencyLimit: 2 },
+    ...[
+      {},
+      { backoffInitial: { seconds: 1n, nanos: 0 } },
+      { backoffMax: { seconds: 1n, nanos: 0 } },
+      { backoffMultiplier: 3 },
+      { jitter: 0 },
+    ].map((policy) => ({ ...base, retryPolicy: RetryPolicy.fromPartial(policy) })),
+    ...[{ snoozeTimes: 1 }, { snooze: { seconds: 1n, nanos: 0 } }].map((fields) => {
+      const value = EchoSpec.fromPartial({ message: "x", ...fields } as never);
+      return { ...base, spec: { spec: { $case: "echo" as const, value } } };
+    }),
     SubmitJobRequest.fromPartial({
       requestId: "r",
       spec: { spec: { $case: "echo", value: { message: "y" } } },

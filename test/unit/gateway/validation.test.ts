@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { type DeepPartial, Document } from "../../../proto/gen/arrwdb/v1/document.ts";
 import { SubmitJobRequest } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { CreateLibraryRequest } from "../../../proto/gen/arrwdb/v1/libraries.ts";
+import { checkJobsChange } from "../../../services/gateway/domain/validation/changes.ts";
 import { checkDocument } from "../../../services/gateway/domain/validation/documents.ts";
 import { isDocumentId, isJobId, isName } from "../../../services/gateway/domain/validation/ids.ts";
 import {
@@ -23,6 +24,7 @@ import {
 import {
   anyCreateLibrary,
   anyDocument,
+  anyJobsChange,
   anyListDocuments,
   anyListJobs,
   anySearch,
@@ -222,6 +224,10 @@ test("whatever comes, the checks answer with readable violations", () => {
   );
   fc.assert(
     fc.property(anyListJobs, (request) => assertReadable(checkListJobs(request))),
+    { numRuns: 100 },
+  );
+  fc.assert(
+    fc.property(anyJobsChange, (change) => assertReadable(checkJobsChange(change))),
     { numRuns: 100 },
   );
   fc.assert(
