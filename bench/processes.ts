@@ -4,7 +4,7 @@ import type { System } from "../cli/supervisor.ts";
 const TICK_US = 10_000;
 
 /** CPU time in us that a process has taken so far, user and system (Linux; 0 elsewhere). */
-function cpuUs(pid: number): number {
+export function cpuUs(pid: number): number {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");

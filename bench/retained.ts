@@ -91,7 +91,8 @@ export async function benchRetained(args: readonly string[]): Promise<void> {
 
 async function begin(scheduler: SchedulerProcess, how: string): Promise<void> {
   const seconds = await scheduler.start();
-  show(`leads ${how} within ${seconds.toFixed(2)} s`, scheduler);
+  const cpu = scheduler.cpuSeconds();
+  show(`leads ${how} within ${seconds.toFixed(2)} s, ${cpu.toFixed(1)} s of CPU`, scheduler);
   await pause(SETTLE_MS);
   show(`  ${SETTLE_MS / 1000} s later`, scheduler);
 }

@@ -6,6 +6,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { freePort } from "../platform/free-port.ts";
 import { connect, unary } from "../platform/grpc/client.ts";
 import { SchedulerServiceClient } from "../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
+import { cpuUs } from "./processes.ts";
 
 const READY_TIMEOUT_MS = 600_000;
 const POLL_MS = 20;
@@ -58,7 +59,12 @@ export class SchedulerProcess {
     await exited;
   }
 
-  /** RssAnon and its peak-free companions in MB (Linux). */
+  /** CPU time in s so far. */
+  cpuSeconds(): number {
+    return cpuUs(this.#child?.pid ?? 0) / 1e6;
+  }
+
+  /** Resident memory in MB: its own, and that of files that are mapped (Linux). */
   memory(): { readonly rssAnonMb: number; readonly rssFileMb: number } {
     const status = readFileSync(`/proc/${this.#child?.pid}/status`, "latin1");
     const mb = (name: string): number =>

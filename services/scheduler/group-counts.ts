@@ -76,17 +76,6 @@ export class GroupCounts {
     return changed;
   }
 
-  /** Takes over what another one counts. */
-  copy(other: GroupCounts): void {
-    this.#libraries.clear();
-    this.#kinds.clear();
-    this.#changed.clear();
-    for (const types of other.#libraries.values()) {
-      for (const byStatus of types.values())
-        for (const group of byStatus) if (group) this.add(group, group.count);
-    }
-  }
-
   #group({ libraryId, type, status }: Group): Counted {
     let types = this.#libraries.get(libraryId);
     if (!types) {

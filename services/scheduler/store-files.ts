@@ -30,7 +30,7 @@ export class StoreFiles {
   readonly root: RootDatabase;
   /** jobId -> sequence (f64 BE), then the journal record. */
   readonly jobs: Database<Buffer, string>;
-  /** [libraryId, type, status, jobId] -> "": lists of one library. */
+  /** [libraryId, type, status, jobId] -> "": lists of one library. Jobs without one are not in it. */
   readonly byLibrary: Database<string, Key[]>;
   /** [type, status, jobId] -> "": all other lists; there are few types. */
   readonly byKind: Database<string, Key[]>;
@@ -65,7 +65,7 @@ export class StoreFiles {
   putKeys(before: JobState | undefined, state: JobState): void {
     const { jobId, requestId, libraryId, type, status, labels } = state.job;
     if (!before || !sameGroup(before.job, state.job)) {
-      void this.byLibrary.put([libraryId, type, status, jobId], "");
+      if (libraryId !== "") void this.byLibrary.put([libraryId, type, status, jobId], "");
       void this.byKind.put([type, status, jobId], "");
     }
     // A job keeps its labels and its request_id; another one that has taken its id is no longer the same job.
@@ -82,7 +82,7 @@ export class StoreFiles {
   removeKeys(before: JobState, after: JobState | undefined): void {
     const { jobId, requestId, libraryId, type, status, labels } = before.job;
     if (!after || !sameGroup(before.job, after.job)) {
-      void this.byLibrary.remove([libraryId, type, status, jobId]);
+      if (libraryId !== "") void this.byLibrary.remove([libraryId, type, status, jobId]);
       void this.byKind.remove([type, status, jobId]);
     }
     for (const [key, value] of Object.entries(labels)) {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { rmSync } from "node:fs";
-import type { Key } from "lmdb";
+import { type Key, TransactionFlags } from "lmdb";
 import { ArrwError } from "../../platform/errors.ts";
 import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import type { JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
@@ -49,7 +49,8 @@ export interface RawRecord {
 export type Rows = ReadonlyMap<string, DirtyRow>;
 
 /** Abortable, committed when it returns, synced to the disk afterwards: LMDB keeps the older root until then. */
-const WRITE_NOW_FLAGS = 0x1_0003;
+const WRITE_NOW_FLAGS =
+  TransactionFlags.ABORTABLE | TransactionFlags.SYNCHRONOUS_COMMIT | TransactionFlags.NO_SYNC_FLUSH;
 /** Rows written in one turn of the event loop: a few milliseconds. */
 const SLICE_ROWS = 500;
 

@@ -247,6 +247,23 @@ describe("group counts", () => {
           const expected = (matches: (state: JobState) => boolean): number =>
             [...jobs.values()].filter(matches).length;
           assert.equal(counts.total(undefined), jobs.size);
+          const kinds = counts.matching(undefined);
+          assert.equal(
+            kinds.reduce((sum, { count }) => sum + count, 0),
+            jobs.size,
+          );
+          assert.equal(new Set(kinds.map(({ type, status }) => `${type} ${status}`)).size, kinds.length);
+          for (const kind of kinds) {
+            const { count } = kind;
+            assert.equal(
+              count,
+              expected(({ job }) => job.type === kind.type && job.status === kind.status),
+            );
+          }
+          assert.equal(
+            counts.total(filter({ libraryId: "l" })),
+            expected(({ job }) => job.libraryId === "l"),
+          );
           const { status } = states.RUNNING.job;
           assert.equal(
             counts.total(filter({ statuses: [status] })),
