@@ -29,6 +29,8 @@ export class FakeScheduler {
   /** Runs when a retry, a deletion or a bulk change was carried out, before it is answered. */
   afterChange: (() => Promise<void> | void) | undefined;
   reads = 0;
+  /** So many reads of a job are answered as a standby does. */
+  staleReads = 0;
   /** Answers instead of the fake's own logic, where it gives something. */
   onSubmit: ((submission: Submission) => SubmitJobsResult | undefined) | undefined;
   /** Runs before a submit is dealt with. */
@@ -148,7 +150,9 @@ export class FakeScheduler {
         const job = this.jobs.get(jobId);
         await this.onRead?.();
         if (!job) throw notFound("job", jobId);
-        return { job, staleSequence: 0n };
+        const staleSequence = this.staleReads > 0 ? 7n : 0n;
+        this.staleReads -= 1;
+        return { job, staleSequence };
       },
       listJobs: async (request) => {
         this.#fail();
