@@ -49,8 +49,12 @@ class Stream {
     return data && { sequence, data, timeMs: 0 };
   }
 
-  async purge(_stream: string, which: { readonly below?: number }): Promise<void> {
-    for (; this.first < (which.below ?? 0); this.first++) this.messages.delete(this.first);
+  async purge(
+    _stream: string,
+    which: { readonly below: number } | { readonly subject: string },
+  ): Promise<void> {
+    const below = "below" in which ? which.below : 0;
+    for (; this.first < below; this.first++) this.messages.delete(this.first);
   }
 
   async setMaxBytes(_stream: string, maxBytes: number): Promise<void> {
