@@ -7,11 +7,15 @@ interface Claim {
   readonly limits: readonly Limit[];
   /** Limits it holds: the first so many. */
   held: number;
+  /** It runs; until then others must leave room for it. */
+  started: boolean;
   left: boolean;
 }
 
 interface Key {
   holders: number;
+  /** Limits of the holders that have not started, and how many have each: jobs with one key may name different ones. */
+  readonly starting: Map<number, number>;
   /** In the order in which they came; those that left are dropped on the way. */
   waiting: Claim[];
   first: number;
@@ -36,11 +40,13 @@ export class Concurrency {
   /** A job is ready. @returns true when it may start now; false: it is in line */
   admit(entry: Entry): boolean {
     const known = this.#claims.get(entry.jobId);
-    if (known) return known.held === known.limits.length;
+    if (known && !known.started) return known.held === known.limits.length;
+    if (known && this.#mayStartAgain(known)) return true;
+    if (known) this.leave(entry.jobId);
     const job = entry.head?.job;
     const limits = job ? limitsOf(job) : [];
     if (limits.length === 0) return true;
-    const claim = { entry, limits, held: 0, left: false };
+    const claim = { entry, limits, held: 0, started: false, left: false };
     this.#claims.set(entry.jobId, claim);
     return this.#advance(claim);
   }
@@ -51,7 +57,28 @@ export class Concurrency {
     const limits = job ? limitsOf(job) : [];
     if (limits.length === 0 || this.#claims.has(entry.jobId)) return;
     for (const { key } of limits) this.#key(key).holders += 1;
-    this.#claims.set(entry.jobId, { entry, limits, held: limits.length, left: false });
+    this.#claims.set(entry.jobId, { entry, limits, held: limits.length, started: true, left: false });
+  }
+
+  /** A job that was admitted runs now: those whose limits are higher than its own need not wait for that any more. */
+  started(jobId: string): void {
+    if (this.#claims.size === 0) return;
+    const claim = this.#claims.get(jobId);
+    if (!claim || claim.started) return;
+    claim.started = true;
+    for (const limit of claim.limits) {
+      const key = this.#key(limit.key);
+      count(key.starting, limit.atMost, -1);
+      this.#admitNext(limit.key, key);
+    }
+  }
+
+  /** A job that ran is ready again. It keeps what it holds where too many others have not started meanwhile. */
+  #mayStartAgain(claim: Claim): boolean {
+    if (claim.limits.some(({ key, atMost }) => this.#key(key).holders > atMost)) return false;
+    claim.started = false;
+    for (const { key, atMost } of claim.limits) count(this.#key(key).starting, atMost, 1);
+    return true;
   }
 
   /** A job neither waits nor runs any more: what it held goes to the next in line. */
@@ -64,7 +91,7 @@ export class Concurrency {
     claim.left = true;
     const waitedFor = claim.limits[claim.held];
     if (waitedFor) this.#leaveLine(waitedFor.key);
-    for (const { key } of claim.limits.slice(0, claim.held)) this.#release(key);
+    for (const limit of claim.limits.slice(0, claim.held)) this.#release(limit, claim.started);
   }
 
   /** What a job waits for, for people; undefined = for nothing here. */
@@ -80,21 +107,21 @@ export class Concurrency {
   #advance(claim: Claim): boolean {
     for (let limit = claim.limits[claim.held]; limit; limit = claim.limits[claim.held]) {
       const key = this.#key(limit.key);
-      if (key.live > 0 || key.holders >= limit.atMost) {
+      if (key.live > 0 || !hasRoom(key, limit)) {
         key.waiting.push(claim);
         key.live += 1;
         return false;
       }
-      key.holders += 1;
-      claim.held += 1;
+      take(key, limit, claim);
     }
     return true;
   }
 
-  #release(name: string): void {
-    const key = this.#key(name);
+  #release(limit: Limit, started: boolean): void {
+    const key = this.#key(limit.key);
     key.holders -= 1;
-    this.#admitNext(name, key);
+    if (!started) count(key.starting, limit.atMost, -1);
+    this.#admitNext(limit.key, key);
   }
 
   #admitNext(name: string, key: Key): void {
@@ -104,10 +131,9 @@ export class Concurrency {
       const limit = next.limits[next.held];
       if (!next.left) {
         // First come, first served: a later one with a higher limit does not overtake.
-        if (!limit || key.holders >= limit.atMost) break;
-        key.holders += 1;
+        if (!limit || !hasRoom(key, limit)) break;
         key.live -= 1;
-        next.held += 1;
+        take(key, limit, next);
       }
       key.first += 1;
       if (!next.left && this.#advance(next)) this.#onAdmitted(next.entry);
@@ -126,11 +152,30 @@ export class Concurrency {
   #key(name: string): Key {
     let key = this.#keys.get(name);
     if (!key) {
-      key = { holders: 0, waiting: [], first: 0, live: 0 };
+      key = { holders: 0, starting: new Map(), waiting: [], first: 0, live: 0 };
       this.#keys.set(name, key);
     }
     return key;
   }
+}
+
+/** One more fits, by its own limit and by those of the holders that have not started. */
+function hasRoom(key: Key, limit: Limit): boolean {
+  let atMost = limit.atMost;
+  for (const starting of key.starting.keys()) atMost = Math.min(atMost, starting);
+  return key.holders < atMost;
+}
+
+function take(key: Key, limit: Limit, claim: Claim): void {
+  key.holders += 1;
+  claim.held += 1;
+  count(key.starting, limit.atMost, 1);
+}
+
+function count(counts: Map<number, number>, limit: number, delta: number): void {
+  const now = (counts.get(limit) ?? 0) + delta;
+  if (now === 0) counts.delete(limit);
+  else counts.set(limit, now);
 }
 
 /** Those at the front that were served, and those anywhere that left, don't stay in memory. */

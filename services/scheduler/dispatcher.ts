@@ -32,7 +32,12 @@ const MAX_ASSIGNMENT_BYTES = 512 * 1024;
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #queue = new PendingQueue();
-  readonly #concurrency = new Concurrency((entry) => this.#queue.push(entry));
+  readonly #concurrency = new Concurrency((entry) => {
+    this.#queue.push(entry);
+    this.#admitted = true;
+  });
+  /** A job that stood in line has become ready since it was last looked. */
+  #admitted = false;
   /** Leases of each type, in head state. */
   readonly #running = new Map<string, number>();
 
@@ -56,6 +61,7 @@ export class Dispatcher {
     if (status === RUNNING && before?.lease !== after.lease) {
       workers.granted(after.job.workerId, after.lease, entry.jobId, clock.monotonic());
       this.#count(after.job.type, 1);
+      this.#concurrency.started(entry.jobId);
     }
   }
 
@@ -71,7 +77,11 @@ export class Dispatcher {
 
   /** Grants as long as a type has both a job that is ready and a free slot. */
   run(): void {
-    for (const type of this.#queue.readyTypes()) this.#grantType(type);
+    do {
+      this.#admitted = false;
+      for (const type of this.#queue.readyTypes()) this.#grantType(type);
+      // A job that starts may let one of another type go.
+    } while (this.#admitted);
   }
 
   /** Each job goes to the worker that has the most free slots then. */

@@ -54,6 +54,20 @@ describe("concurrency keys", () => {
     assert.deepEqual(admitted, ["c"]);
   });
 
+  test("one that has not started keeps those away that its own limit does not allow", () => {
+    const { come, concurrency, admitted } = setUp();
+    const alone = { concurrencyKey: "k", concurrencyLimit: 1 };
+    const inPairs = { concurrencyKey: "k", concurrencyLimit: 2 };
+    assert.deepEqual([come("alone", alone), come("b", inPairs)], [true, false]);
+    concurrency.started("alone");
+    assert.deepEqual(admitted, ["b"], "from now on only b's own limit counts");
+    concurrency.started("b");
+    // Given back by its worker, it may not start beside b again.
+    assert.equal(come("alone", alone), false);
+    concurrency.leave("b");
+    assert.deepEqual(admitted, ["b", "alone"]);
+  });
+
   test("index jobs of one library exclude each other, whatever their type", () => {
     const { come, concurrency, admitted } = setUp();
     assert.equal(come("a", { type: "index_rebuild", libraryId: "l" }), true);
