@@ -173,12 +173,10 @@ function repeatOf(
 }
 
 function makeEcho(dice: Dice, name: string, atMs: number): EchoBody {
-  const sleepMs = dice.chance(0.4)
-    ? 0
-    : dice.chance(0.8)
-      ? dice.between(50, 1_500)
-      : dice.between(1_500, 6_000);
-  const fails = dice.chance(0.25);
+  const fails = dice.chance(0.3);
+  // An attempt that takes its time is one that reports of the attempts before can meet.
+  const sleeps = fails ? dice.chance(0.7) : dice.chance(0.6);
+  const sleepMs = sleeps ? dice.between(50, dice.chance(0.25) ? 6_000 : 1_500) : 0;
   const keyed = dice.chance(0.15);
   const key = dice.between(1, 3);
   return {
@@ -253,7 +251,7 @@ function choices(): FaultChoice[] {
     { kind: "cut", targets: [...toNats, ...toOthers], forMs: [0, 5_000], weight: 16 },
     { kind: "hold", targets: [...toNats, ...toOthers], forMs: [300, 7_000], weight: 18 },
     { kind: "delay", targets: [...toNats, ...toOthers], forMs: [1_000, 6_000], weight: 8 },
-    { kind: "repeat", targets: reporting, forMs: [3_000, 8_000], weight: 12 },
+    { kind: "repeat", targets: reporting, forMs: [3_000, 10_000], weight: 18 },
   ];
 }
 
@@ -274,7 +272,7 @@ function makeFaults(dice: Dice, durationMs: number, everyMs: number): Fault[] {
       choice.kind === "delay"
         ? dice.between(20, 400)
         : choice.kind === "repeat"
-          ? dice.pick([0, 0, 300, 2_500, 6_000])
+          ? dice.pick([0, 0, 300, 1_200, 2_500, 5_000])
           : 0;
     // One thing at a time to one target: what is frozen can't be killed and started again.
     if ((busyUntil.get(target) ?? 0) > atMs) continue;

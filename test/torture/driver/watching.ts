@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Metadata } from "@grpc/grpc-js";
 import { fromServiceError } from "../../../client/error.ts";
@@ -33,6 +34,7 @@ export class Watching {
   constructor(jobs: JobServiceClient, recorder: Recorder) {
     this.#jobs = jobs;
     this.#recorder = recorder;
+    setMaxListeners(0, this.#stopping.signal);
   }
 
   /** Events of WatchJobs so far; undefined = the server has no WatchJobs. */
