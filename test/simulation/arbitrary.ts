@@ -23,7 +23,7 @@ const jobPlan: fc.Arbitrary<JobPlan> = fc
     executionTimeoutMs: fc.constantFrom(0, 0, 200, 2_000),
     totalTimeoutMs: fc.constantFrom(0, 0, 0, 1_000, 5_000),
     key: fc.constantFrom("", "", "key-1", "key-2"),
-    keyLimit: fc.constant(1),
+    keyLimit: fc.constantFrom(1, 1, 2),
     fastRetries: fc.constantFrom(true, true, false),
   })
   .map((plan) => {

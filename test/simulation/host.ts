@@ -64,41 +64,51 @@ export class Host {
     return this.timeline.at(this.timeline.now + ms, () => this.io(run));
   }
 
-  #timer(run: () => void): void {
-    if (this.#state === "up") run();
-    else if (this.#state === "frozen") this.#heldTimers.push(run);
+  /** A timer's time has come. */
+  fire(timer: Timer): void {
+    if (this.#state === "up") timer.run();
+    else if (this.#state === "frozen") this.#heldTimers.push(() => timer.run());
   }
 
   readonly clock: Clock = {
     now: () => Math.floor(START_MS + this.timeline.now + this.skewMs),
     monotonic: () => this.timeline.now,
-    after: (ms, callback) => {
-      let live = true;
-      const fire = (): void => {
-        if (live) callback();
-      };
-      // A timer is up to a millisecond late.
-      const atMs = this.timeline.now + Math.max(1, ms) + this.random.next();
-      const cancel = this.timeline.at(atMs, () => this.#timer(fire));
-      return () => {
-        live = false;
-        cancel();
-      };
-    },
-    every: (ms, callback) => {
-      let cancel: Cancel = () => undefined;
-      let live = true;
-      const arm = (): void => {
-        cancel = this.clock.after(ms, () => {
-          callback();
-          if (live) arm();
-        });
-      };
-      arm();
-      return () => {
-        live = false;
-        cancel();
-      };
-    },
+    after: (ms, callback) => new Timer(this, ms, false, callback).cancel,
+    every: (ms, callback) => new Timer(this, ms, true, callback).cancel,
+  };
+}
+
+/** Thousands are made in a run, hence a class: closures cost more. */
+class Timer {
+  readonly #host: Host;
+  readonly #ms: number;
+  readonly #again: boolean;
+  readonly #callback: () => void;
+  #live = true;
+  #cancel: Cancel | undefined;
+
+  constructor(host: Host, ms: number, again: boolean, callback: () => void) {
+    this.#host = host;
+    this.#ms = Math.max(1, ms);
+    this.#again = again;
+    this.#callback = callback;
+    this.#arm();
+  }
+
+  /** A timer is up to a millisecond late. */
+  #arm(): void {
+    const { timeline, random } = this.#host;
+    this.#cancel = timeline.at(timeline.now + this.#ms + random.next(), () => this.#host.fire(this));
+  }
+
+  run(): void {
+    if (!this.#live) return;
+    this.#callback();
+    if (this.#again && this.#live) this.#arm();
+  }
+
+  readonly cancel = (): void => {
+    this.#live = false;
+    this.#cancel?.();
   };
 }

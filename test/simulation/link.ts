@@ -1,12 +1,15 @@
-import { ArrwError, unavailable } from "../../platform/errors.ts";
+import type { Cancel } from "../../platform/clock.ts";
+import { unavailable } from "../../platform/errors.ts";
 import type { BusMessage, BusSubscription, StreamInfo } from "../../platform/nats/connection.ts";
 import { AppendError, type AppendOptions } from "../../platform/nats/publisher.ts";
 import type { StreamMessage } from "../../platform/nats/tail.ts";
 import type { TtlBucket } from "../../platform/nats/ttl-bucket.ts";
 import type { Bus, Reader } from "../../services/scheduler/bus.ts";
 import type { Host } from "./host.ts";
+import { bucketOf } from "./leader-key.ts";
 import { Reading } from "./reading.ts";
 import type { Server } from "./server.ts";
+import type { Stored } from "./stream.ts";
 
 const CALL_TIMEOUT_MS = 5_000;
 /** A longer cut breaks the connection: it is made anew. */
@@ -20,12 +23,18 @@ export interface Noise {
   readonly duplicates: number;
 }
 
+interface InFlight {
+  readonly resolve: (sequence: number) => void;
+  readonly reject: (error: AppendError) => void;
+  readonly cancel: Cancel;
+}
+
 /** One process's connection to the simulated server. */
 export class Link implements Bus {
   readonly host: Host;
   readonly #server: Server;
   readonly #noise: Noise;
-  readonly #inFlight = new Set<(error: AppendError) => void>();
+  readonly #inFlight = new Set<InFlight>();
   readonly #onReconnect = new Set<() => void>();
   readonly #readings = new Set<Reading>();
   #cut = false;
@@ -71,38 +80,36 @@ export class Link implements Bus {
   append(subject: string, data: Uint8Array, options: AppendOptions): Promise<number> {
     if (!this.#connected) return Promise.reject(new AppendError("rejected", 0, "not connected to NATS"));
     return new Promise((resolve, reject) => {
-      const fail = (error: AppendError): void => {
-        end();
-        reject(error);
-      };
-      const lost = (): void => fail(new AppendError("unknown", 0, "no acknowledgement in time"));
-      const cancel = this.host.clock.after(options.timeoutMs, lost);
-      const end = (): void => {
-        cancel();
-        this.#inFlight.delete(fail);
-      };
-      this.#inFlight.add(fail);
+      const cancel = this.host.clock.after(options.timeoutMs, () => {
+        this.#inFlight.delete(append);
+        reject(new AppendError("unknown", 0, "no acknowledgement in time"));
+      });
+      const append: InFlight = { resolve, reject, cancel };
+      this.#inFlight.add(append);
       // One connection keeps its order, both ways.
       this.#arrivedAtMs = Math.max(this.#arrivedAtMs, this.#later());
-      this.host.timeline.at(this.#arrivedAtMs, () => {
-        if (this.#cut) return;
-        const { name, stream } = this.#server.streamOf(subject);
-        const fault = this.#server.takeFault(name);
-        if (fault === "lost") return;
-        const stored = stream.append(data, options);
-        if (fault === "reply lost") return;
-        this.#repliedAtMs = Math.max(this.#repliedAtMs, this.#later());
-        this.host.timeline.at(this.#repliedAtMs, () => {
-          if (this.#cut) return;
-          this.host.io(() => {
-            if (!this.#inFlight.has(fail)) return;
-            end();
-            if ("sequence" in stored) resolve(stored.sequence);
-            else reject(new AppendError("rejected", stored.errCode, "wrong last sequence"));
-          });
-        });
-      });
+      this.host.timeline.at(this.#arrivedAtMs, () => this.#arrive(subject, data, options, append));
     });
+  }
+
+  #arrive(subject: string, data: Uint8Array, options: AppendOptions, append: InFlight): void {
+    if (this.#cut) return;
+    const { name, stream } = this.#server.streamOf(subject);
+    const fault = this.#server.takeFault(name);
+    if (fault === "lost") return;
+    const stored = stream.append(data, options);
+    if (fault === "reply lost") return;
+    this.#repliedAtMs = Math.max(this.#repliedAtMs, this.#later());
+    this.host.timeline.at(this.#repliedAtMs, () => {
+      if (!this.#cut) this.host.io(() => this.#acknowledged(append, stored));
+    });
+  }
+
+  #acknowledged(append: InFlight, stored: Stored): void {
+    if (!this.#inFlight.delete(append)) return;
+    append.cancel();
+    if ("sequence" in stored) append.resolve(stored.sequence);
+    else append.reject(new AppendError("rejected", stored.errCode, "wrong last sequence"));
   }
 
   publish(subject: string, data: Uint8Array): void {
@@ -240,50 +247,27 @@ export class Link implements Bus {
   }
 
   async ttlBucket(_name: string, ttlMs: number): Promise<TtlBucket> {
-    const server = this.#server;
-    const { timeline } = this.host;
-    const put = (value: string): number => server.putKey(value, timeline.now + ttlMs);
-    const taken = (code: "ALREADY_EXISTS" | "ABORTED"): ArrwError =>
-      new ArrwError(code, "the key was written by another");
-    return {
-      get: () => this.#call(() => server.key(timeline.now)),
-      create: (_key, value) =>
-        this.#call(() => {
-          if (server.key(timeline.now)) throw taken("ALREADY_EXISTS");
-          return put(value);
-        }),
-      update: (_key, value, revision) =>
-        this.#call(() => {
-          if (server.key(timeline.now)?.revision !== revision) throw taken("ABORTED");
-          return put(value);
-        }),
-      release: (_key, revision) =>
-        this.#call(() => {
-          if (server.key(timeline.now)?.revision === revision) server.removeKey();
-        }),
-    };
+    return bucketOf(this.#server, this.host, ttlMs, (atServer) => this.#call(atServer));
   }
 
   /** A round trip. @throws UNAVAILABLE when it is lost */
   #call<T>(atServer: () => T): Promise<T> {
     return new Promise((resolve, reject) => {
-      const timedOut = (): void => reject(unavailable("no reply in time"));
-      const cancel = this.host.clock.after(CALL_TIMEOUT_MS, timedOut);
+      const cancel = this.host.clock.after(CALL_TIMEOUT_MS, () => reject(unavailable("no reply in time")));
       this.host.timeline.at(this.#later(), () => {
         if (this.#cut) return;
-        let answer: () => void;
+        let value: T | undefined;
+        let error: unknown;
         try {
-          const value = atServer();
-          answer = () => resolve(value);
-        } catch (error) {
-          answer = () => reject(error);
+          value = atServer();
+        } catch (thrown) {
+          error = thrown;
         }
-        this.host.timeline.at(this.#later(), () => {
+        this.host.ioAfter(this.host.random.latency(), () => {
           if (this.#cut) return;
-          this.host.io(() => {
-            cancel();
-            answer();
-          });
+          cancel();
+          if (error === undefined) resolve(value as T);
+          else reject(error);
         });
       });
     });
@@ -291,7 +275,11 @@ export class Link implements Bus {
 
   #failAll(): void {
     const reason = "the connection to NATS broke before the acknowledgement";
-    for (const fail of [...this.#inFlight]) fail(new AppendError("unknown", 0, reason));
+    for (const { cancel, reject } of this.#inFlight) {
+      cancel();
+      reject(new AppendError("unknown", 0, reason));
+    }
+    this.#inFlight.clear();
   }
 
   #lost(): boolean {

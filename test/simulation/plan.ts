@@ -87,4 +87,4 @@ export interface Plan {
 }
 
 /** Within this time everything is asked and broken; what is broken then is mended. */
-export const FAULTS_MS = 7_000;
+export const FAULTS_MS = 6_000;

@@ -9,6 +9,8 @@ import type { Server } from "./server.ts";
 import { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 
+const SILENT = silentLog();
+
 /** What has not come to rest; undefined = everything has. */
 export function whatIsOpen(
   checker: JournalChecker,
@@ -70,7 +72,7 @@ function fresh({ journal }: Server): Projection {
     queues: [],
     lastAtMs: 0,
   };
-  const projection = new Projection(new MemoryStore(new Disk(), host), position, host.clock, silentLog());
+  const projection = new Projection(new MemoryStore(new Disk(), host), position, host.clock, SILENT);
   for (let sequence = position.sequence + 1; sequence <= journal.last; sequence++) {
     const data = journal.get(sequence);
     if (data) projection.follow({ sequence, subject: journal.subject, data, pending: 0 });
