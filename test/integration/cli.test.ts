@@ -271,6 +271,12 @@ test("mistakes are named in a line or two, exit code 1", async () => {
     [["library", "create", "recipes"], /^error: .*recipes.* exists\n$/],
     [["jobs", "get", "nope"], /^error: job "nope" does not exist\n$/],
     [["jobs", "list", "--status", "runing"], /did you mean running\?/],
+    [["jobs", "cancel"], /^error: which jobs\? name them, or say --status, .* or --all\n$/],
+    [["jobs", "delete", "x", "--all"], /^error: name jobs, or say which match; not both\n$/],
+    [["queue", "pause", "ekko"], /^error: type: one of batch_import, .*; got "ekko"\n$/],
+    [["queue", "limit", "echo", "many"], /expected a whole number/],
+    [["workers", "drain", "nobody"], /^error: worker "nobody" does not exist\n$/],
+    [["import", "recipes", "x", "--total-timeout", "1y"], /expected a time, as 250ms, 90s, 5m, 2h or 1d/],
     [["import", "recipes", "/no/such/folder"], /^error: \/no\/such\/folder: no such file or folder\n$/],
   ];
   for (const [args, expected] of cases) {
