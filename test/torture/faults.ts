@@ -6,6 +6,11 @@ import type { TortureSystem } from "./system/torture-system.ts";
 /** What a fault on NATS messages repeats: outcomes, heartbeats, assignments, cancellations. */
 const REPEATED = /^arrw\.(outcomes$|heartbeat$|worker\.)/;
 
+const STRAND_DELAY_MS = 150;
+const STRAND_SLOW_MS = 2_500;
+/** Time for a message to be sent, or to arrive. */
+const STRAND_SEND_MS = 300;
+
 /** Does faults to a system, each for its time, and makes good what it did. */
 export class FaultInjector {
   readonly #system: TortureSystem;
@@ -36,13 +41,38 @@ export class FaultInjector {
   }
 
   async #run(fault: Fault): Promise<void> {
-    const { kind, target, forMs } = fault;
+    const { kind, target } = fault;
     const startMs = clockMs();
     this.#onFault(describe(fault));
-    const detail = await (kind === "kill" || kind === "stop" || kind === "freeze"
-      ? this.#onProcess(kind, target, forMs)
-      : this.#onLink(fault));
+    const detail = await this.#carryOut(fault);
     this.#recorder.add({ kind: "fault", fault: kind, target, startMs, endMs: clockMs(), detail });
+  }
+
+  #carryOut(fault: Fault): Promise<string> {
+    const { kind, target, forMs } = fault;
+    if (kind === "strand") return this.#strand(target, forMs);
+    if (kind === "kill" || kind === "stop" || kind === "freeze") return this.#onProcess(kind, target, forMs);
+    return this.#onLink(fault);
+  }
+
+  /**
+   * What the worker has sent to the index arrives after its lease was given to another, and before it can hear of that:
+   * its calls are slow for a while, then they are held back and it is frozen.
+   */
+  async #strand(name: string, forMs: number): Promise<string> {
+    const target = this.#system.target(name);
+    const link = this.#system.link(`${name} > index`);
+    link.delay(STRAND_DELAY_MS);
+    await sleep(STRAND_SLOW_MS);
+    link.hold("up");
+    await sleep(STRAND_SEND_MS);
+    target.freeze();
+    await sleep(Math.max(0, forMs - STRAND_SLOW_MS - STRAND_SEND_MS));
+    const held = link.heldBytes;
+    link.heal();
+    await sleep(STRAND_SEND_MS);
+    target.thaw();
+    return `${held} bytes came late`;
   }
 
   async #onProcess(kind: "kill" | "stop" | "freeze", name: string, forMs: number): Promise<string> {
@@ -82,6 +112,7 @@ const VERBS: Readonly<Record<Fault["kind"], string>> = {
   kill: "SIGKILL, started again after",
   stop: "SIGTERM, started again after",
   freeze: "SIGSTOP, SIGCONT after",
+  strand: "SIGSTOP with its link to the index held, for",
   cut: "link cut for",
   hold: "link holds everything back for",
   delay: "link delayed for",

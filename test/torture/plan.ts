@@ -40,12 +40,12 @@ export type Operation =
   /** The others are about the job that the operation with number `of` makes. */
   | (At & { readonly kind: "cancel" | "get" | "watch" | "retry" | "delete"; readonly of: number });
 
-export type FaultKind = "kill" | "stop" | "freeze" | "cut" | "hold" | "delay" | "repeat";
+export type FaultKind = "kill" | "stop" | "freeze" | "strand" | "cut" | "hold" | "delay" | "repeat";
 
 export interface Fault {
   readonly atMs: number;
   readonly kind: FaultKind;
-  /** A process for kill, stop and freeze, a link for the others. */
+  /** A process for kill, stop, freeze and strand, a link for the others. */
   readonly target: string;
   readonly forMs: number;
   /** delay: ms each way; repeat: the copy comes so many ms later. */
@@ -247,6 +247,7 @@ function choices(): FaultChoice[] {
       forMs: [300, 7_000],
       weight: 20,
     },
+    { kind: "strand", targets: workers, forMs: [8_000, 11_000], weight: 10 },
     { kind: "freeze", targets: ["nats"], forMs: [200, 3_000], weight: 3 },
     { kind: "cut", targets: [...toNats, ...toOthers], forMs: [0, 5_000], weight: 16 },
     { kind: "hold", targets: [...toNats, ...toOthers], forMs: [300, 7_000], weight: 18 },
@@ -275,8 +276,9 @@ function makeFaults(dice: Dice, durationMs: number, everyMs: number): Fault[] {
           ? dice.pick([0, 0, 300, 1_200, 2_500, 5_000])
           : 0;
     // One thing at a time to one target: what is frozen can't be killed and started again.
-    if ((busyUntil.get(target) ?? 0) > atMs) continue;
-    busyUntil.set(target, atMs + forMs + 500);
+    const busy = choice.kind === "strand" ? [target, `${target} > index`] : [target];
+    if (busy.some((each) => (busyUntil.get(each) ?? 0) > atMs)) continue;
+    for (const each of busy) busyUntil.set(each, atMs + forMs + 500);
     faults.push({ atMs, kind: choice.kind, target, forMs, byMs });
   }
   return faults;

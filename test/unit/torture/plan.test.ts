@@ -27,7 +27,8 @@ test("a minute has all kinds of operations and faults, each fault over by the en
       if ("of" in operation) assert.ok(["submit", "import"].includes(operations[operation.of]?.kind ?? ""));
     }
   }
-  const expected = "cancel cut delay delete freeze get hold import kill repeat retry stop submit watch";
+  const expected =
+    "cancel cut delay delete freeze get hold import kill repeat retry stop strand submit watch";
   assert.equal([...kinds].sort().join(" "), expected);
 });
 
