@@ -5,11 +5,15 @@ import fc from "fast-check";
 import { Document } from "../../../proto/gen/arrwdb/v1/document.ts";
 import {
   CancelJobRequest,
+  CancelJobsRequest,
+  DeleteJobsRequest,
   GetJobLogsRequest,
   GetJobRequest,
   ImportDocumentsRequest,
   JobServiceService,
   ListJobsRequest,
+  RetryJobRequest,
+  RetryJobsRequest,
   SubmitJobRequest,
   SubmitJobsRequest,
   WatchJobRequest,
@@ -25,9 +29,16 @@ import {
   SearchRequest,
 } from "../../../proto/gen/arrwdb/v1/libraries.ts";
 import {
+  DrainWorkerRequest,
+  PauseQueueRequest,
+  QueueServiceService,
+  SetQueueLimitRequest,
+} from "../../../proto/gen/arrwdb/v1/queues.ts";
+import {
   anyCreateLibrary,
   anyDocument,
   anyInt32,
+  anyJobsChange,
   anyListDocuments,
   anyListJobs,
   anySearch,
@@ -70,6 +81,26 @@ const UNARY: Record<string, fc.Arbitrary<Buffer>> = {
     CancelJobRequest,
     fc.record({ jobId: anyText, reason: anyText }),
   ),
+  [JobServiceService.retryJob.path]: requests(
+    RetryJobRequest,
+    fc.record({
+      jobId: anyText,
+      fromCheckpoint: fc.boolean(),
+      failedItemsOnly: fc.boolean(),
+      endedRevision: fc.bigInt(-5n, 5n),
+    }),
+  ),
+  [JobServiceService.deleteJob.path]: requests(GetJobRequest, id),
+  [JobServiceService.cancelJobs.path]: requests(CancelJobsRequest, anyJobsChange),
+  [JobServiceService.retryJobs.path]: requests(RetryJobsRequest, anyJobsChange),
+  [JobServiceService.deleteJobs.path]: requests(DeleteJobsRequest, anyJobsChange),
+  [QueueServiceService.pauseQueue.path]: requests(PauseQueueRequest, fc.record({ type: anyText })),
+  [QueueServiceService.resumeQueue.path]: requests(PauseQueueRequest, fc.record({ type: anyText })),
+  [QueueServiceService.setQueueLimit.path]: requests(
+    SetQueueLimitRequest,
+    fc.record({ type: anyText, maxRunning: anyInt32 }),
+  ),
+  [QueueServiceService.drainWorker.path]: requests(DrainWorkerRequest, fc.record({ workerId: anyText })),
   [LibraryServiceService.createLibrary.path]: requests(
     CreateLibraryRequest,
     anyCreateLibrary as fc.Arbitrary<CreateLibraryRequest>,
