@@ -14,7 +14,7 @@ const jobPlan: fc.Arbitrary<JobPlan> = fc
     at: early,
     type,
     library: fc.constantFrom("", "library-1", "library-2"),
-    ms: fc.constantFrom(0, 20, 300, 1_500),
+    ms: fc.constantFrom(0, 20, 300, 1_500, 3_000),
     checkpoints: fc.nat(2),
     endings: fc.array(fc.constantFrom(...ENDINGS), { maxLength: 3 }),
     maxRetries: fc.nat(3),
@@ -32,7 +32,7 @@ const jobPlan: fc.Arbitrary<JobPlan> = fc
   });
 
 const callAction: fc.Arbitrary<Action> = fc.oneof(
-  fc.record({ at, do: fc.constantFrom("cancel", "retry", "delete", "get"), job }),
+  fc.record({ at, do: fc.constantFrom("cancel", "cancel", "retry", "delete", "get"), job }),
   fc.record({ at, do: fc.constantFrom("cancel", "retry", "retry from checkpoint"), job }),
   fc.record({ at, do: fc.constant("submit again"), job, newId: fc.boolean() }),
   fc.record({
@@ -49,6 +49,7 @@ const schedulerFault: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ at, do: fc.constant("cut scheduler"), which, ms: pause, noticed: fc.boolean() }),
   fc.record({ at, do: fc.constant("shift clock"), which, ms: fc.integer({ min: -3_000, max: 3_000 }) }),
   fc.record({ at, do: fc.constant("lose leader key") }),
+  fc.record({ at, do: fc.constant("break all links"), ms: pause }),
   fc.record({ at, do: fc.constant("lose append"), stream: fc.constant("JOURNAL"), stored: fc.boolean() }),
 );
 
@@ -67,6 +68,7 @@ export const anyPlan: fc.Arbitrary<Plan> = fc.record({
   slots: fc.integer({ min: 1, max: 3 }),
   loss: fc.constantFrom(0, 0.02, 0.2),
   duplicates: fc.constantFrom(0, 0.1),
+  journalMs: fc.constantFrom(0, 0, 40),
   keepJobs: fc.constantFrom(1_000, 1_000, 3),
   journalBytes: fc.constantFrom(1_000_000, 1_000_000, 16_000),
   jobs: fc.array(jobPlan, { minLength: 1, maxLength: 8 }),
@@ -74,7 +76,7 @@ export const anyPlan: fc.Arbitrary<Plan> = fc.record({
     fc.oneof(
       { weight: 2, arbitrary: callAction },
       { weight: 2, arbitrary: schedulerFault },
-      { weight: 1, arbitrary: workerFault },
+      { weight: 2, arbitrary: workerFault },
     ),
     { maxLength: 12 },
   ),

@@ -23,13 +23,16 @@ type Fault = Extract<
       | "shift clock"
       | "lose leader key"
       | "lose append"
-      | "index away";
+      | "index away"
+      | "break all links";
   }
 >;
 
 /** Breaks things for a while. */
 export class Faults {
   readonly #options: FaultsOptions;
+  /** When heartbeats last had a reason not to be heard, by worker; "" = of all. */
+  readonly #silencedAtMs = new Map<string, number>();
 
   constructor(options: FaultsOptions) {
     this.#options = options;
@@ -50,6 +53,9 @@ export class Faults {
           index.away = false;
         });
         break;
+      case "break all links":
+        this.#breakLinks(fault.ms);
+        break;
       case "kill worker":
       case "freeze worker":
       case "drain worker":
@@ -59,6 +65,18 @@ export class Faults {
       default:
         this.#breakScheduler(fault);
     }
+  }
+
+  /** Whether something kept a worker's heartbeats from being heard within the last `ms`. */
+  wasSilenced(workerId: string, ms: number): boolean {
+    const { timeline, workers } = this.#options;
+    if (!workers.running.some(({ host }) => host.name === workerId)) return true;
+    const since = timeline.now - ms;
+    return ["", workerId].some((name) => (this.#silencedAtMs.get(name) ?? Number.NEGATIVE_INFINITY) > since);
+  }
+
+  #silence(name: string): void {
+    this.#silencedAtMs.set(name, this.#options.timeline.now);
   }
 
   /** All faults end. */
@@ -71,6 +89,7 @@ export class Faults {
       scheduler.link?.heal();
       scheduler.start();
     }
+    this.#silence("");
     for (const { host, link } of workers.running) {
       host.thaw();
       link.heal();
@@ -83,6 +102,7 @@ export class Faults {
     if (!scheduler) return;
     this.#options.note?.(`${fault.do}: ${scheduler.host?.name ?? scheduler.name}`);
     const { host, link } = scheduler;
+    this.#silence("");
     switch (fault.do) {
       case "kill scheduler":
         scheduler.kill(fault.keepStore);
@@ -98,11 +118,17 @@ export class Faults {
         break;
       case "freeze scheduler":
         host?.freeze();
-        this.#after(fault.ms, () => host?.thaw());
+        this.#after(fault.ms, () => {
+          this.#silence("");
+          host?.thaw();
+        });
         break;
       case "cut scheduler":
         link?.cut(fault.noticed);
-        this.#after(fault.ms, () => link?.heal());
+        this.#after(fault.ms, () => {
+          this.#silence("");
+          link?.heal();
+        });
         break;
       case "shift clock":
         scheduler.skewMs += fault.ms;
@@ -117,6 +143,7 @@ export class Faults {
     if (!running) return;
     const { host, link, worker } = running;
     note?.(`${fault.do}: ${host.name}`);
+    this.#silence(host.name);
     switch (fault.do) {
       case "kill worker":
         host.kill();
@@ -128,13 +155,31 @@ export class Faults {
         break;
       case "freeze worker":
         host.freeze();
-        this.#after(fault.ms, () => host.thaw());
+        this.#after(fault.ms, () => {
+          this.#silence(host.name);
+          host.thaw();
+        });
         break;
       case "cut worker":
         link.cut(fault.noticed);
-        this.#after(fault.ms, () => link.heal());
+        this.#after(fault.ms, () => {
+          this.#silence(host.name);
+          link.heal();
+        });
         break;
     }
+  }
+
+  /** The server is started again, say. */
+  #breakLinks(ms: number): void {
+    const { schedulers, workers } = this.#options;
+    const links = [...schedulers, ...workers.running].flatMap(({ link }) => (link ? [link] : []));
+    for (const link of links) link.cut(true);
+    this.#silence("");
+    this.#after(ms, () => {
+      this.#silence("");
+      for (const link of links) link.heal();
+    });
   }
 
   /** 0 = the one that leads, the others in turn. */

@@ -26,6 +26,17 @@ export interface Reported {
   readonly report: NonNullable<Outcome["outcome"]>;
 }
 
+export interface JournalCheckerOptions {
+  /** Of each worker. */
+  readonly slots: number;
+  /** ms since the start. */
+  readonly now: () => number;
+  readonly fail: (message: string) => void;
+  readonly note: ((line: string) => void) | undefined;
+  /** False: a worker's heartbeats arrive. */
+  readonly mayBeLost: (workerId: string) => boolean;
+}
+
 /**
  * Reads the journal as it is written, and knows no more than what it says and what workers reported: every batch must
  * follow from those before it. Written anew from the rules, not with the code that it checks.
@@ -36,6 +47,7 @@ export class JournalChecker {
   /** All records of each job, deleted ones too. */
   readonly history = new Map<string, Placed[]>();
   readonly #fail: (message: string) => void;
+  readonly #mayBeLost: (workerId: string) => boolean;
   readonly #note: ((line: string) => void) | undefined;
   readonly #now: () => number;
   readonly #slots: number;
@@ -53,17 +65,12 @@ export class JournalChecker {
   /** Records read. */
   records = 0;
 
-  /** @param now ms since the start */
-  constructor(
-    slots: number,
-    now: () => number,
-    fail: (message: string) => void,
-    note: ((line: string) => void) | undefined,
-  ) {
+  constructor({ slots, now, fail, note, mayBeLost }: JournalCheckerOptions) {
     this.#slots = slots;
     this.#now = now;
     this.#fail = fail;
     this.#note = note;
+    this.#mayBeLost = mayBeLost;
   }
 
   /** What is set for queues, as of the newest batch. */
@@ -141,6 +148,9 @@ export class JournalChecker {
       if (after.lease > batch.lastLease) fail(`lease ${after.lease}, but last_lease is ${batch.lastLease}`);
       this.#highestLease = after.lease;
       checkLimits(after, this.jobs.values(), this.#slots, [this.#queues, batch.queues], fail);
+    }
+    if (before && after && after.job.losses > before.job.losses && !this.#mayBeLost(before.job.workerId)) {
+      fail(`${before.job.workerId} was given up, but nothing kept it from being heard`);
     }
     this.#followRequest(before, after, fail);
     this.#followFence(before, after);

@@ -1,6 +1,7 @@
 import type { Cancel } from "../../platform/clock.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { BusMessage, BusSubscription, StreamInfo } from "../../platform/nats/connection.ts";
+import { Subject } from "../../platform/nats/names.ts";
 import { AppendError, type AppendOptions } from "../../platform/nats/publisher.ts";
 import type { StreamMessage } from "../../platform/nats/tail.ts";
 import type { TtlBucket } from "../../platform/nats/ttl-bucket.ts";
@@ -15,8 +16,9 @@ const CALL_TIMEOUT_MS = 5_000;
 /** A longer cut breaks the connection: it is made anew. */
 const BREAKS_AFTER_MS = 4_000;
 
-/** How unreliable core messages are. */
+/** How unreliable core messages are, and how slow the journal. */
 export interface Noise {
+  readonly journalMs: number;
   /** Probability that a message is lost. */
   readonly loss: number;
   /** Probability that it comes twice. */
@@ -87,7 +89,8 @@ export class Link implements Bus {
       const append: InFlight = { resolve, reject, cancel };
       this.#inFlight.add(append);
       // One connection keeps its order, both ways.
-      this.#arrivedAtMs = Math.max(this.#arrivedAtMs, this.#later());
+      const storingMs = subject === Subject.journal ? this.#noise.journalMs : 0;
+      this.#arrivedAtMs = Math.max(this.#arrivedAtMs, this.#later() + storingMs);
       this.host.timeline.at(this.#arrivedAtMs, () => this.#arrive(subject, data, options, append));
     });
   }

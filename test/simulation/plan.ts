@@ -67,7 +67,7 @@ export type Action = { readonly at: number } & (
       readonly ms: number;
     }
   | { readonly do: "cut worker"; readonly which: number; readonly ms: number; readonly noticed: boolean }
-  | { readonly do: "index away"; readonly ms: number }
+  | { readonly do: "index away" | "break all links"; readonly ms: number }
 );
 
 export interface Plan {
@@ -78,6 +78,8 @@ export interface Plan {
   /** Share of core messages that are lost, and that come twice. */
   readonly loss: number;
   readonly duplicates: number;
+  /** Time that the journal takes to store a batch, beside the network. */
+  readonly journalMs: number;
   /** Ended jobs kept. */
   readonly keepJobs: number;
   /** Bound of the journal; a small one is compacted all the time. */

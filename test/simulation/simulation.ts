@@ -5,7 +5,7 @@ import { type FenceRule, IndexFences } from "./index-fences.ts";
 import { JournalChecker } from "./journal-checker.ts";
 import { type Action, FAULTS_MS, type JobPlan, type Plan } from "./plan.ts";
 import { Random } from "./random.ts";
-import { SimulatedScheduler } from "./scheduler.ts";
+import { LEASE_TIMEOUT_MS, SimulatedScheduler } from "./scheduler.ts";
 import { Server } from "./server.ts";
 import { checkAtRest, whatIsOpen } from "./settled.ts";
 import { Timeline } from "./timeline.ts";
@@ -53,7 +53,7 @@ class Simulation {
   readonly #jobs = new Map<string, JobPlan>();
 
   constructor(plan: Plan, { log, onLine, fenceRule, ignoreExpected }: SimulationOptions) {
-    const { seed, loss, duplicates, slots } = plan;
+    const { seed, loss, duplicates, journalMs, slots } = plan;
     const timeline = this.#timeline;
     this.#plan = plan;
     this.#note = onLine ? (line) => onLine(`${timeline.now.toFixed(1).padStart(9)} ${line}`) : undefined;
@@ -62,7 +62,13 @@ class Simulation {
       this.#failures.push(message);
       timeline.stop();
     };
-    const checker = new JournalChecker(slots, () => timeline.now, fail, this.#note);
+    const checker = new JournalChecker({
+      slots,
+      now: () => timeline.now,
+      fail,
+      note: this.#note,
+      mayBeLost: (workerId) => loss > 0 || this.#faults.wasSilenced(workerId, 3 * LEASE_TIMEOUT_MS),
+    });
     this.#checker = checker;
     this.#server = new Server(
       (sequence, data) => checker.onJournal(sequence, data),
@@ -70,7 +76,7 @@ class Simulation {
       ignoreExpected,
     );
     this.#index = new IndexFences((jobId, lease) => checker.onWritten(jobId, lease), fenceRule);
-    const noise = { loss, duplicates };
+    const noise = { loss, duplicates, journalMs };
     const shared = { seed, timeline, server: this.#server, noise, index: this.#index };
     const { keepJobs, journalBytes } = plan;
     this.#schedulers = Array.from(

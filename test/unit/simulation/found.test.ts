@@ -31,6 +31,7 @@ const SIMPLE = {
   slots: 1,
   loss: 0,
   duplicates: 0,
+  journalMs: 0,
   keepJobs: 1_000,
   journalBytes: 1_000_000,
 };
