@@ -82,6 +82,8 @@ function decideOutcome(state: JobState, command: LeaseCommand, now: Date): Decis
       const outcome = command.timedOut ? "timed_out" : "failed";
       const failed = transition.attemptFailed(state, outcome, command.error, now);
       if (cancelling) return cancelledNow(failed, now);
+      // Stopped by the total timeout: that says it all.
+      if (command.timedOut && isExpired(failed, now)) return expired(failed, now, undefined);
       return decideFailure(failed, command.error, command.retryAfterMs, command.random, now);
     }
     case "lose":
@@ -93,7 +95,7 @@ function decideDue(state: JobState, now: Date): Decision {
   const { status } = state.job;
   if (isTerminal(status)) return reject("WRONG_STATE");
   // A running attempt is stopped by its worker, which knows the deadline; its report finds it here again.
-  if (status !== RUNNING && isExpired(state, now)) return expired(state, now);
+  if (status !== RUNNING && isExpired(state, now)) return expired(state, now, state.job.error);
   if (status !== SCHEDULED) return reject("WRONG_STATE");
   if (state.job.runAt && state.job.runAt > now) return reject("NOT_DUE");
   return accept(transition.ready(state, now), "job.ready");
@@ -141,7 +143,7 @@ function goOn(
   now: Date,
   effects: readonly Effect[] = [],
 ): Decision {
-  if (isExpired(state, at)) return expired(state, now, effects);
+  if (isExpired(state, at)) return expired(state, now, state.job.error, effects);
   const next = at > now ? transition.scheduledAt(state, at) : transition.ready(state, now);
   return accept(next, event, effects);
 }
@@ -151,8 +153,12 @@ function isExpired(state: JobState, at: Date): boolean {
 }
 
 /** The total timeout is up. */
-function expired(state: JobState, now: Date, effects: readonly Effect[] = []): Decision {
-  const last = state.job.error;
+function expired(
+  state: JobState,
+  now: Date,
+  last: JobError | undefined,
+  effects: readonly Effect[] = [],
+): Decision {
   const message = last
     ? `the total timeout is up; the last failure was ${last.code}: ${last.message}`
     : "the total timeout is up";

@@ -376,6 +376,16 @@ describe("total timeout", () => {
     assert.equal(statusName(inTime.job.status), "SCHEDULED");
   });
 
+  test("an attempt that it stopped is not named as a failure before it", () => {
+    const late = new Date(NOW.getTime() + 1_000);
+    const command = { ...commands["fail, may be retried"], timedOut: true };
+    const { state } = accepted(running({ totalTimeout: second }), command, late);
+    assert.deepEqual(
+      [state.job.error?.message, state.job.attempts[0]?.outcome],
+      ["the total timeout is up", "timed_out"],
+    );
+  });
+
   test("does not beat a completed outcome, nor a final error", () => {
     const late = new Date(NOW.getTime() + 60_000);
     const state = running({ totalTimeout: second });
