@@ -2,8 +2,9 @@ import type { Cancel } from "../../platform/clock.ts";
 import type { LeaseGrant, Outcome } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
 import type { Duration } from "../../proto/gen/google/protobuf/duration.ts";
 import type { Host } from "./host.ts";
-import type { IndexFences } from "./index-fences.ts";
+import type { Caller, IndexFences } from "./index-fences.ts";
 import type { Ending, JobPlan } from "./plan.ts";
+import { Random } from "./random.ts";
 
 /** A handler may ignore its signal for so long. */
 const GRACE_MS = 600;
@@ -26,6 +27,7 @@ export class Attempt {
   readonly #grant: LeaseGrant;
   readonly #plan: JobPlan | undefined;
   readonly #ending: Ending;
+  readonly #caller: Caller;
   readonly #services: AttemptServices;
   #timers: Cancel[] = [];
   #stopped: Reason | undefined;
@@ -35,6 +37,9 @@ export class Attempt {
     this.#grant = grant;
     this.#plan = plan;
     this.#services = services;
+    const { host } = services;
+    // Its own delays: what other jobs do does not change them, so that a schedule can be made simpler.
+    this.#caller = { host, random: Random.of(host.seed, `${grant.jobId}/${grant.leasesBefore}`) };
     this.#ending = plan?.endings[grant.leasesBefore] ?? "complete";
   }
 
@@ -60,10 +65,11 @@ export class Attempt {
   }
 
   async #run(): Promise<void> {
-    const { host, index } = this.#services;
+    const { index } = this.#services;
+    const caller = this.#caller;
     const { jobId, lease, libraryId } = this.#grant;
     if (libraryId !== "") {
-      const begun = await this.#untilAnswered(() => index.begin(host, jobId, lease));
+      const begun = await this.#untilAnswered(() => index.begin(caller, jobId, lease));
       if (this.#over) return;
       if (!begun) return this.disown();
     }
@@ -72,7 +78,7 @@ export class Attempt {
     for (let step = 1; step <= steps; step++) {
       await new Promise<void>((resolve) => this.#after(ms / steps, resolve));
       if (libraryId !== "") {
-        const written = await this.#untilAnswered(() => index.write(host, jobId, lease));
+        const written = await this.#untilAnswered(() => index.write(caller, jobId, lease));
         if (this.#over) return;
         if (!written) return this.disown();
       }
@@ -95,10 +101,11 @@ export class Attempt {
   }
 
   async #closeFence(): Promise<void> {
-    const { host, index } = this.#services;
+    const { index } = this.#services;
+    const caller = this.#caller;
     const { jobId, lease } = this.#grant;
     for (let tries = 0; tries < END_LEASE_TRIES; tries++) {
-      const closed = await index.end(host, jobId, lease).catch(() => false);
+      const closed = await index.end(caller, jobId, lease).catch(() => false);
       if (closed) return;
     }
   }

@@ -13,6 +13,7 @@ export class Host {
   readonly name: string;
   readonly timeline: Timeline;
   readonly random: Random;
+  readonly seed: number;
   /** How wrong its wall clock is. */
   skewMs: number;
   #state: "up" | "frozen" | "dead" = "up";
@@ -22,6 +23,7 @@ export class Host {
   constructor(timeline: Timeline, name: string, seed: number, skewMs = 0) {
     this.timeline = timeline;
     this.name = name;
+    this.seed = seed;
     this.random = Random.of(seed, name);
     this.skewMs = skewMs;
   }

@@ -1,9 +1,16 @@
 import { unavailable } from "../../platform/errors.ts";
 import { beginLease, endLease, type FenceRow, refuseMutation } from "../../services/index/domain/fence.ts";
 import type { Host } from "./host.ts";
+import type { Random } from "./random.ts";
 
 /** Says whether a lease may change what it asks for; the index's own rule unless a test plants another. */
 export type FenceRule = (row: FenceRow | undefined, lease: bigint) => boolean;
+
+/** Who calls, and where the call's delays come from. */
+export interface Caller {
+  readonly host: Host;
+  readonly random: Random;
+}
 
 const CALL_TIMEOUT_MS = 2_000;
 
@@ -27,8 +34,8 @@ export class IndexFences {
   }
 
   /** @returns false: refused */
-  begin(host: Host, jobId: string, lease: bigint): Promise<boolean> {
-    return this.#call(host, () => {
+  begin({ host, random }: Caller, jobId: string, lease: bigint): Promise<boolean> {
+    return this.#call(host, random, () => {
       const decision = beginLease(this.#rows.get(jobId), lease, host.timeline.now);
       if (decision.row) this.#rows.set(jobId, decision.row);
       return decision.row !== undefined;
@@ -36,25 +43,25 @@ export class IndexFences {
   }
 
   /** A change of the library under a lease. @returns false: refused */
-  write(host: Host, jobId: string, lease: bigint): Promise<boolean> {
-    return this.#call(host, () => {
+  write({ host, random }: Caller, jobId: string, lease: bigint): Promise<boolean> {
+    return this.#call(host, random, () => {
       if (!this.#mayWrite(this.#rows.get(jobId), lease)) return false;
       this.#onWritten(jobId, lease);
       return true;
     });
   }
 
-  end(host: Host, jobId: string, lease: bigint): Promise<boolean> {
-    return this.#call(host, () => {
+  end({ host, random }: Caller, jobId: string, lease: bigint): Promise<boolean> {
+    return this.#call(host, random, () => {
       const row = endLease(this.#rows.get(jobId), lease, host.timeline.now);
       if (row) this.#rows.set(jobId, row);
       return true;
     });
   }
 
-  #call(host: Host, atIndex: () => boolean): Promise<boolean> {
+  #call(host: Host, random: Random, atIndex: () => boolean): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      const { timeline, random } = host;
+      const { timeline } = host;
       timeline.at(timeline.now + random.latency(), () => {
         if (this.#away) {
           host.ioAfter(CALL_TIMEOUT_MS, () => reject(unavailable("the index does not answer")));

@@ -1,12 +1,7 @@
-import { encode } from "../../platform/encode.ts";
-import {
-  JobState as JobStateMessage,
-  JournalBatch,
-  JournalRecord,
-} from "../../proto/gen/arrwdb/journal/v1/journal.ts";
+import { JournalBatch, JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import type { Queue } from "../../proto/gen/arrwdb/v1/queues.ts";
 import { type Outcome, OutcomeBatch } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
-import { isTerminal, type JobState } from "../../services/scheduler/domain/state.ts";
+import type { JobState } from "../../services/scheduler/domain/state.ts";
 import { stateOf } from "../../services/scheduler/store.ts";
 import { checkLimits } from "./limits-checker.ts";
 import { checkTransition } from "./transition-checker.ts";
@@ -202,13 +197,4 @@ export class JournalChecker {
     }
     if (checked > 0) this.#endings = this.#endings.slice(checked);
   }
-}
-
-/** All that a state says, to compare. */
-export function textOf(state: JobState | undefined): string {
-  return state ? encode(JobStateMessage, state).toString("latin1") : "";
-}
-
-export function isSettled(state: JobState): boolean {
-  return isTerminal(state.job.status) && state.fencePending === 0n;
 }

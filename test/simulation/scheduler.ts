@@ -71,7 +71,7 @@ export class SimulatedScheduler {
       maxActiveJobs: 10_000,
       limits: { maxAgeMs: 3_600_000, maxJobs: keepJobs, journalMaxBytes: journalBytes },
       closeFence: async (_libraryId, jobId, lease) => {
-        await index.end(host, jobId, lease);
+        await index.end({ host, random: host.random }, jobId, lease);
       },
     });
     void this.leader.start();

@@ -2,10 +2,11 @@ import { silentLog } from "../../platform/log.ts";
 import { Projection } from "../../services/scheduler/projection.ts";
 import type { Client } from "./client.ts";
 import { Host } from "./host.ts";
-import { isSettled, type JournalChecker, textOf } from "./journal-checker.ts";
+import type { JournalChecker } from "./journal-checker.ts";
 import { Disk, MemoryStore } from "./memory-store.ts";
 import type { SimulatedScheduler } from "./scheduler.ts";
 import type { Server } from "./server.ts";
+import { isSettled, textOf } from "./states.ts";
 import { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 

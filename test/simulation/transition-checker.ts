@@ -8,7 +8,8 @@ import {
   RUNNING,
   SCHEDULED,
 } from "../../services/scheduler/domain/state.ts";
-import { type Reported, textOf } from "./journal-checker.ts";
+import type { Reported } from "./journal-checker.ts";
+import { textOf } from "./states.ts";
 
 /** What is known beside the two states. */
 export interface Evidence {
@@ -71,9 +72,7 @@ export function checkTransition(
 
 function checkState({ job, lease, consecutiveLosses }: JobState, fail: Fail): void {
   if ((job.status === RUNNING) !== (lease !== 0n)) fail(`status ${job.status} with lease ${lease}`);
-  if ((job.status === RUNNING || isTerminal(job.status)) && job.status === RUNNING && job.workerId === "") {
-    fail("it runs nowhere");
-  }
+  if (job.status === RUNNING && job.workerId === "") fail("it runs nowhere");
   if (isTerminal(job.status) !== (job.completedAt !== undefined)) fail("its end and its status differ");
   if (job.retries > job.maxRetries) fail(`${job.retries} retries of ${job.maxRetries}`);
   if (consecutiveLosses > 3) fail(`${consecutiveLosses} losses in a row`);
