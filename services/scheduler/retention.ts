@@ -44,6 +44,8 @@ const COMPACT_MESSAGES = 256;
 const COMPACT_BYTES = 16 * 1024 * 1024;
 /** A journal that holds hardly more than what is wanted is not gone through: there is nothing to gain. */
 const MIN_GAIN = 1.25;
+/** From this share of the hard limit on, a takeover makes room before it does anything else. */
+const NEARLY = 0.9;
 /** Share of the high-water mark that evictions go down to, so that they don't come one by one. */
 const EVICT_TO = 0.75;
 /** The stream's own limit, in bounds: ours is met first. */
@@ -80,11 +82,11 @@ export class Retention {
     this.#cancel = this.#options.clock.every(INTERVAL_MS, () => this.#runNow());
   }
 
-  /** For a takeover of a journal near its bound: a round before anything is appended. */
+  /** For a takeover of a journal that may take nothing more: a round before anything else is appended. */
   async makeRoom(): Promise<void> {
     const { nats, limits, log } = this.#options;
     this.#bytes = (await nats.streamInfo(Stream.journal)).bytes;
-    if (this.#bytes <= limits.journalMaxBytes * HIGH_WATER) return;
+    if (this.#bytes <= limits.journalMaxBytes * HARD_LIMIT * NEARLY) return;
     this.#perhapsEnlarged = true;
     await this.run().catch((error: unknown) => log.warn({ err: error }, "making room in the journal failed"));
   }
@@ -170,6 +172,8 @@ export class Retention {
   #delete(jobIds: readonly string[]): number {
     let deleted = 0;
     for (const jobId of jobIds) {
+      // The store doesn't know yet how it stands: it may have been retried, and ended again just now.
+      if (this.#options.table.isInMemory(jobId)) continue;
       if (this.#options.table.transition(jobId, { kind: "delete" }).accepted) deleted += 1;
     }
     return deleted;
@@ -179,7 +183,7 @@ export class Retention {
   async #compactIfWorthIt(high: number): Promise<number> {
     const { nats, table, limits, flush } = this.#options;
     const info = await nats.streamInfo(Stream.journal);
-    const last = info.lastSequence;
+    let last = info.lastSequence;
     let { firstSequence, bytes } = info;
     this.#bytes = bytes;
     const worthIt = (): boolean => {
@@ -191,8 +195,9 @@ export class Retention {
       return bytes > Math.min(high, from) && bytes > MIN_GAIN * liveBytes;
     };
     if (!worthIt()) return bytes;
-    // What is wanted is known exactly only when the store has all of it.
-    await flush();
+    // What is wanted is known exactly only when the store has all of it; and of what the stream holds beyond, not at all: a
+    // batch whose acknowledgement is on its way looks as if nobody wanted it.
+    last = Math.min(last, await flush());
     while (worthIt() && firstSequence < last && !this.#stopped) {
       if (!(await this.#compact(firstSequence, last))) break;
       ({ firstSequence, bytes } = await nats.streamInfo(Stream.journal));
@@ -210,7 +215,8 @@ export class Retention {
     let bytes = 0;
     for (let sequence = first; sequence < end && !this.#stopped; sequence++) {
       const message = await nats.getMessage(Stream.journal, { sequence });
-      if (!message) continue;
+      // The journal has no holes: a replica answers that has not got it yet.
+      if (!message) return false;
       bytes += message.data.length;
       if (bytes >= COMPACT_BYTES) end = sequence + 1;
       const jobIds = new Set(JournalBatch.decode(message.data).records.map(jobIdOf));

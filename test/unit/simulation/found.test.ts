@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { JournalBatch } from "../../../proto/gen/arrwdb/journal/v1/journal.ts";
+import { Projection } from "../../../services/scheduler/projection.ts";
 import { explain } from "../../simulation/check.ts";
 import { Link } from "../../simulation/link.ts";
 import type { JobPlan, Plan } from "../../simulation/plan.ts";
@@ -93,4 +94,48 @@ test("a job that allows none beside it does not start beside one that allows two
     actions: [{ at: 148, do: "pause", type: "" }],
   };
   assert.deepEqual((await explain(plan)).failures, []);
+});
+
+/** Four jobs end while the acknowledgements of two batches take long, and the journal is compacted just then. */
+const COMPACTED: Plan = {
+  ...SIMPLE,
+  seed: 479_396,
+  schedulers: 3,
+  workers: 2,
+  slots: 3,
+  loss: 0.2,
+  journalBytes: 16_000,
+  jobs: [
+    { ...ECHO, at: 500 },
+    {
+      ...ECHO,
+      at: 573,
+      type: "batch_import",
+      library: "library-1",
+      ms: 300,
+      checkpoints: 2,
+      endings: ["fail for good"],
+    },
+    { ...ECHO, at: 654, type: "index_rebuild", library: "library-1", checkpoints: 2 },
+    { ...ECHO, at: 819, ms: 3_000, maxRetries: 1, executionTimeoutMs: 200 },
+  ],
+  actions: [
+    { at: 3_112, do: "pause", type: "" },
+    { at: 18, do: "lose append", stream: "JOURNAL", stored: true },
+    { at: 576, do: "break all links", ms: 807 },
+    { at: 2_998, do: "resume", type: "" },
+    { at: 1_167, do: "kill worker", which: 4, ms: 3_853 },
+    { at: 2_827, do: "lose leader key" },
+  ],
+};
+
+test("a job's newest record is not purged while its acknowledgement is on its way", async (t) => {
+  assert.deepEqual((await explain(COMPACTED)).failures, []);
+  // What the store goes through would be whatever the stream holds.
+  const { flush } = Projection.prototype;
+  t.mock.method(Projection.prototype, "flush", async function (this: Projection) {
+    const through = await flush.call(this);
+    return through === 0 ? 0 : through + 100;
+  });
+  assert.match((await explain(COMPACTED)).failures.join(), /another state of job-1/);
 });
