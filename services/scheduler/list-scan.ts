@@ -13,8 +13,8 @@ export interface ScanRequest {
   readonly before: string | undefined;
   /** Rows at most. */
   readonly limit: number;
-  /** Jobs that are not counted; undefined = nothing is to be counted. */
-  readonly uncounted: readonly string[] | undefined;
+  /** Whether all that match are wanted, not only those of the page. */
+  readonly all: boolean;
 }
 
 export interface ScanResult {
@@ -23,12 +23,12 @@ export interface ScanResult {
   readonly records: Uint8Array[];
   /** All jobs from this id on were looked at; undefined = all there are. */
   readonly end: string | undefined;
-  /** Jobs on disk that match; undefined = not counted, or more than are counted. */
-  readonly total: number | undefined;
+  /** All jobs on disk that match; undefined = not wanted, or too many were to be looked at. */
+  readonly matching: string[] | undefined;
 }
 
-/** Jobs looked at for one page, and counted at most. */
-export const MAX_EXAMINED = 10_000;
+/** Jobs looked at for one page, and for all that match. */
+const MAX_EXAMINED = 10_000;
 /** Ids read ahead per group: few at first, most groups have none of the page. */
 const FIRST_CHUNK = 8;
 const CHUNK = 128;
@@ -37,21 +37,21 @@ export function scan(files: StoreFiles, request: ScanRequest): ScanResult {
   // A snapshot of an earlier scan may still be open: it lacks what was written since.
   files.root.resetReadTxn();
   const filter = JobFilter.decode(request.filter);
-  const { before, limit, uncounted } = request;
+  const { before, limit, all } = request;
   const rowFilter = looksIntoRows(filter) ? new RowFilter(filter) : undefined;
   const sure = isOneLabel(filter);
-  const skipped = new Set(uncounted);
   const page = { jobIds: [] as string[], records: [] as Uint8Array[], end: undefined as string | undefined };
-  let [examined, matched] = [0, 0];
+  const matching: string[] = [];
+  let examined = 0;
   let more = false;
   for (const jobId of candidates(files, filter, before)) {
     const full = page.jobIds.length === limit;
-    if (examined === MAX_EXAMINED || (full && !uncounted)) {
-      return { ...page, total: undefined };
+    if (examined === MAX_EXAMINED || (full && !all)) {
+      return { ...page, matching: undefined };
     }
     examined += 1;
     const matches = sure || !rowFilter || rowMatches(files, jobId, rowFilter);
-    if (matches && !skipped.has(jobId)) matched += 1;
+    if (matches && all) matching.push(jobId);
     if (full) {
       more ||= matches;
       continue;
@@ -62,7 +62,7 @@ export function scan(files: StoreFiles, request: ScanRequest): ScanResult {
     page.jobIds.push(jobId);
     page.records.push(row.subarray(HEADER_BYTES));
   }
-  return { ...page, end: more ? page.end : undefined, total: uncounted && matched };
+  return { ...page, end: more ? page.end : undefined, matching: all ? matching : undefined };
 }
 
 /** Looks at the row where it lies. */

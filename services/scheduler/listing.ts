@@ -3,7 +3,6 @@ import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import { type Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { GroupCounts } from "./group-counts.ts";
 import { ListClient } from "./list-client.ts";
-import { MAX_EXAMINED } from "./list-scan.ts";
 import { formatToken, parseToken } from "./page-token.ts";
 import { jobMatches, looksIntoRows } from "./row-filter.ts";
 import type { Rows } from "./store.ts";
@@ -70,11 +69,11 @@ export class Listing {
     const round: Round = { filter, pageSize, before, found: [], meanwhile: [], end: before };
     this.#rounds.add(round);
     try {
-      const onDisk = await this.#read(round, token === undefined);
+      const onDisk = await this.#read(round, token === undefined && looksIntoRows(filter));
       if (this.#stopped) throw unavailable("the store was closed", { retryAfterMs: 500 });
-      const { rows, total } = this.#merge(round);
+      const { rows, total } = this.#merge(round, onDisk);
       const last = rows.length > pageSize ? rows[pageSize - 1]?.[0] : round.end;
-      const counted = token ? token.total : onDisk === undefined ? undefined : onDisk + total;
+      const counted = token ? token.total : total;
       const totalSize = looksIntoRows(filter) ? counted : this.#options.counts.total(filter);
       const nextPageToken = last === undefined ? "" : formatToken({ before: last, total: counted }, filter);
       const jobs = rows.slice(0, pageSize).map(([, row]) => (row instanceof Uint8Array ? jobOf(row) : row));
@@ -94,30 +93,35 @@ export class Listing {
     await this.#client.stop();
   }
 
-  /** Reads until the page is full, with all that lies over it. @returns jobs on disk that match, if they are counted */
-  async #read(round: Round, first: boolean): Promise<number | undefined> {
+  /** Reads until the page is full, with all that lies over it. @returns all jobs on disk that match, if `all` are wanted */
+  async #read(round: Round, all: boolean): Promise<string[] | undefined> {
     const { filter, pageSize } = round;
     const encoded = JobFilter.encode(filter ?? JobFilter.fromPartial({})).finish();
-    let uncounted = first && looksIntoRows(filter) ? this.#unwrittenIds(filter) : undefined;
-    let counted: number | undefined;
+    let onDisk: string[] | undefined;
     for (let n = 0; n < MAX_ROUNDS; n++) {
-      const request = { filter: encoded, before: round.end, limit: pageSize, uncounted };
-      const { jobIds, records, end, total } = await this.#client.scan(request);
-      if (n === 0) counted = total;
-      uncounted = undefined;
+      const request = { filter: encoded, before: round.end, limit: pageSize, all: all && n === 0 };
+      const { jobIds, records, end, matching } = await this.#client.scan(request);
+      if (n === 0) onDisk = matching;
       for (const [at, jobId] of jobIds.entries()) round.found.push([jobId, records[at] as Uint8Array]);
       round.end = end;
       // Few jobs for much reading: a short page.
       if (end === undefined || jobIds.length < pageSize || this.#merge(round).rows.length >= pageSize) break;
     }
-    return counted;
+    return onDisk;
   }
 
-  /** The page as of now, perhaps longer than asked for, and how many of the jobs that aren't on disk match at all. */
-  #merge({ filter, before, found, meanwhile, end }: Round): { rows: Row[]; total: number } {
-    const layers = [...this.#options.unwritten(), ...meanwhile];
-    const rows: Row[] = found.filter(([jobId]) => !layers.some((layer) => layer.has(jobId)));
+  /**
+   * The page as of now, perhaps longer than asked for, and the total if it is known what the disk had of it. A layer has
+   * all that changed since the round began, so what no layer has is on disk as it was then.
+   */
+  #merge(
+    { filter, before, found, meanwhile, end }: Round,
+    onDisk?: readonly string[],
+  ): { rows: Row[]; total: number | undefined } {
+    const layers = [...this.#options.unwritten(), ...meanwhile].filter((layer) => layer.size > 0);
+    const rows: Row[] = found.filter(([jobId]) => !isCovered(layers, layers.length, jobId));
     let total = 0;
+    for (const jobId of onDisk ?? []) if (!isCovered(layers, layers.length, jobId)) total += 1;
     for (const [depth, layer] of layers.entries()) {
       for (const [jobId, { state }] of layer) {
         if (!state || !jobMatches(state.job, filter)) continue;
@@ -128,20 +132,7 @@ export class Listing {
       }
     }
     rows.sort(([a], [b]) => (a < b ? 1 : -1));
-    return { rows, total };
-  }
-
-  /** Jobs that the disk may have in another state, or not at all; undefined = too many. Labels never change. */
-  #unwrittenIds(filter: JobFilter): string[] | undefined {
-    const anyState = JobFilter.fromPartial({ labels: filter.labels });
-    const ids = new Set<string>();
-    for (const layer of this.#options.unwritten()) {
-      for (const [jobId, { state }] of layer) {
-        if (!state || jobMatches(state.job, anyState)) ids.add(jobId);
-        if (ids.size > MAX_EXAMINED) return undefined;
-      }
-    }
-    return [...ids];
+    return { rows, total: onDisk && total };
   }
 }
 

@@ -97,6 +97,38 @@ test("what is written before a list begins is in it, with its newest state and i
   await flushing;
 });
 
+test("a total with labels is the one as of the page, whatever changes while the thread reads", async (test) => {
+  const { state, write, flush } = await openStore(reversed(test));
+  const labels = { team: "a" };
+  for (let n = 0; n < 6; n++) write(id(n), { status: PENDING, labels });
+  await flush();
+  const labelled = filter({ labels });
+  const pending = filter({ labels, statuses: [PENDING] });
+  const changes: (readonly [string, () => void, labelled: number, pending: number])[] = [
+    ["one ends", () => write(id(0), { status: COMPLETED, labels }), 6, 5],
+    ["one waits again", () => write(id(0), { status: PENDING, labels }), 6, 6],
+    ["one is new", () => write(id(6), { status: PENDING, labels }), 7, 7],
+    ["one is deleted", () => write(id(1), undefined), 6, 6],
+  ];
+  for (const flushes of [false, true]) {
+    for (const [what, change, ofLabel, ofPending] of changes) {
+      // The thread has the request, not the change.
+      const lists = [labelled, pending].map((by) => state.store.list(by, 2, ""));
+      change();
+      if (flushes) await flush();
+      const pages = await Promise.all(lists);
+      const totals = pages.map(({ totalSize }) => totalSize);
+      assert.deepEqual(totals, [ofLabel, ofPending], `${what}, flushes: ${flushes}`);
+      const next = await state.store.list(pending, 2, pages[1]?.nextPageToken ?? "");
+      assert.equal(next.totalSize, ofPending);
+      await flush();
+    }
+    write(id(1), { status: PENDING, labels });
+    write(id(6), undefined);
+    await flush();
+  }
+});
+
 test("a label that more than 10,000 jobs have is not counted, and its pages go on to the last job", async (test) => {
   const { state, write, flush } = await openStore(reversed(test));
   for (let n = 0; n < 10_001; n++) {
