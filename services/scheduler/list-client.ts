@@ -1,10 +1,16 @@
 import type { Worker } from "node:worker_threads";
 import { unavailable } from "../../platform/errors.ts";
 import { startThread } from "../../platform/thread.ts";
-import { type FromListThread, type ListThreadData, type ToListThread, unpack } from "./list-protocol.ts";
+import {
+  type FromListThread,
+  type ListThreadData,
+  processMs,
+  type ToListThread,
+  unpack,
+} from "./list-protocol.ts";
 import type { ScanRequest, ScanResult } from "./list-scan.ts";
 
-/** Lists that wait for the thread at most. */
+/** Lists that the thread has to answer at most, also those that nobody waits for any more. */
 const MAX_WAITING = 200;
 const SCAN_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 5_000;
@@ -15,17 +21,31 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** A thread as far as it is used here. */
+export interface ListThread {
+  postMessage(message: ToListThread): void;
+  on(event: "message", listener: (answer: FromListThread) => void): unknown;
+  once(event: "error", listener: (error: unknown) => void): unknown;
+  once(event: "exit", listener: (code: number) => void): unknown;
+  terminate(): Promise<unknown>;
+}
+
+/** @param path folder of the store, which is open in this process already */
+export function startListThread(path: string): Worker {
+  const workerData: ListThreadData = { path };
+  return startThread("./list-thread", import.meta.url, { workerData });
+}
+
 /** Asks the list thread; it is started by the first list, and anew by the next one when it died. */
 export class ListClient {
-  readonly #path: string;
+  readonly #startThread: () => ListThread;
   readonly #waiting = new Map<number, Waiting>();
-  #thread: Worker | undefined;
+  #thread: ListThread | undefined;
   #nextId = 1;
   #stopping: Promise<void> | undefined;
 
-  /** @param path folder of the store, which is open in this process already */
-  constructor(path: string) {
-    this.#path = path;
+  constructor(startThread: () => ListThread) {
+    this.#startThread = startThread;
   }
 
   /** @throws ArrwError UNAVAILABLE: stopped, too many lists wait, no answer in time, the thread died */
@@ -39,12 +59,12 @@ export class ListClient {
     const thread = this.#thread;
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
+      // Its place stays taken until the thread has come to it: what the thread has before it is bounded.
       const timer = setTimeout(() => {
-        this.#waiting.delete(id);
-        reject(unavailable(`a list was not read within ${SCAN_TIMEOUT_MS} ms`));
+        reject(unavailable(`a list was not read within ${SCAN_TIMEOUT_MS} ms`, { retryAfterMs: 500 }));
       }, SCAN_TIMEOUT_MS);
       this.#waiting.set(id, { timer, resolve, reject });
-      thread.postMessage({ id, request } satisfies ToListThread);
+      thread.postMessage({ id, request, deadlineMs: processMs() + SCAN_TIMEOUT_MS });
     });
   }
 
@@ -59,15 +79,14 @@ export class ListClient {
     this.#rejectAll(unavailable("the store was closed", { retryAfterMs: 500 }));
     if (!thread) return;
     const exited = new Promise<void>((resolve) => thread.once("exit", () => resolve()));
-    thread.postMessage("stop" satisfies ToListThread);
+    thread.postMessage("stop");
     const timer = setTimeout(() => void thread.terminate(), STOP_TIMEOUT_MS);
     await exited;
     clearTimeout(timer);
   }
 
-  #start(): Worker {
-    const workerData: ListThreadData = { path: this.#path };
-    const thread = startThread("./list-thread", import.meta.url, { workerData });
+  #start(): ListThread {
+    const thread = this.#startThread();
     thread.on("message", (answer: FromListThread) => {
       const waiting = this.#waiting.get(answer.id);
       if (!waiting) return;

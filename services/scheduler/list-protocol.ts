@@ -6,8 +6,21 @@ export interface ListThreadData {
   readonly path: string;
 }
 
+/** A scan that nobody waits for once it is late. */
+export interface ListTask {
+  readonly id: number;
+  readonly request: ScanRequest;
+  /** On the clock that all threads of a process share, see `processMs`. */
+  readonly deadlineMs: number;
+}
+
 /** "stop" closes the store's files and ends the thread. */
-export type ToListThread = { readonly id: number; readonly request: ScanRequest } | "stop";
+export type ToListThread = ListTask | "stop";
+
+/** ms on a clock that never jumps and is the same in all threads; `performance.now` starts anew in each. */
+export function processMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
+}
 
 /** The records of a result stand one behind the other in one buffer: they move to the other thread without a copy. */
 export type PackedResult = Omit<ScanResult, "records"> & {

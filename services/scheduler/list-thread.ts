@@ -1,5 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { type ListThreadData, pack, type ToListThread } from "./list-protocol.ts";
+import { type ListThreadData, pack, processMs, type ToListThread } from "./list-protocol.ts";
 import { scan } from "./list-scan.ts";
 import { StoreFiles } from "./store-files.ts";
 
@@ -13,8 +13,9 @@ parentPort?.on("message", (message: ToListThread) => {
     void files.root.close().then(() => parentPort?.close());
     return;
   }
-  const { id, request } = message;
+  const { id, request, deadlineMs } = message;
   try {
+    if (processMs() >= deadlineMs) throw new Error("its time was up before it was begun");
     const result = pack(scan(files, request));
     parentPort?.postMessage({ id, result }, [result.bytes.buffer]);
   } catch (error) {

@@ -2,7 +2,7 @@ import { unavailable } from "../../platform/errors.ts";
 import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
 import { type Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { GroupCounts } from "./group-counts.ts";
-import { ListClient } from "./list-client.ts";
+import { ListClient, startListThread } from "./list-client.ts";
 import { formatToken, parseToken } from "./page-token.ts";
 import { jobMatches, looksIntoRows } from "./row-filter.ts";
 import type { Rows } from "./store.ts";
@@ -54,7 +54,7 @@ export class Listing {
 
   constructor(path: string, options: ListingOptions) {
     this.#options = options;
-    this.#client = new ListClient(path);
+    this.#client = new ListClient(() => startListThread(path));
   }
 
   /** @throws ArrwError INVALID_ARGUMENT for a wrong token; UNAVAILABLE when stopped or overloaded */
