@@ -96,7 +96,9 @@ export class ListClient {
       else waiting.reject(new Error(`reading a list failed: ${answer.error}`));
     });
     const died = (reason: unknown): void => {
-      if (this.#thread === thread) this.#thread = undefined;
+      // "exit" follows "error"; a thread started in between has what waits now.
+      if (this.#thread !== thread) return;
+      this.#thread = undefined;
       this.#rejectAll(unavailable("the thread that reads lists ended", { cause: reason, retryAfterMs: 500 }));
     };
     thread.once("error", died);

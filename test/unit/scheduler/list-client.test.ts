@@ -74,3 +74,16 @@ test("the thread is told until when a list is waited for", async () => {
   assert.equal(await list, "job-1");
   await client.stop();
 });
+
+test("a thread that died takes its own lists with it, not those of the next thread", async () => {
+  const { client, threads, scan } = startClient();
+  const lost = scan();
+  threads[0]?.emit("error", new Error("broken"));
+  assert.equal(await lost, "UNAVAILABLE");
+  const next = scan();
+  threads[0]?.emit("exit", 1);
+  threads[1]?.answer("job-1");
+  assert.equal(await next, "job-1");
+  assert.equal(threads.length, 2);
+  await client.stop();
+});
