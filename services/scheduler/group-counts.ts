@@ -68,7 +68,7 @@ export class GroupCounts {
     return total;
   }
 
-  /** Groups that changed since the last call. */
+  /** Groups that changed since the last call; those without jobs are forgotten, so it has to be called now and then. */
   takeChanged(): Counted[] {
     const changed = [...this.#changed];
     this.#changed.clear();

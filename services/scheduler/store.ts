@@ -159,6 +159,8 @@ export class JobStore {
     if (rows.size === 0 && through.sequence === this.#flushedThrough) {
       return { through: through.sequence, jobIds: new Set() };
     }
+    // Groups that have no jobs any more are forgotten then.
+    this.counts.takeChanged();
     this.#dirty = new Map();
     this.#writing = rows;
     this.#flushing = this.#writeRows(rows, through).then(

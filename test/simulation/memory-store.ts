@@ -105,6 +105,7 @@ export class MemoryStore implements Store {
     while (this.#flushing) await this.#flushing;
     const through = position();
     const rows = this.#dirty;
+    this.counts.takeChanged();
     this.#dirty = new Map();
     this.#writing = rows;
     this.#flushing = this.#writeRows(rows, through);

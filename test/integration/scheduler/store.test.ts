@@ -176,3 +176,21 @@ test("an ended job that is retried and ends again is in the order of retention o
   assert.deepEqual(state.store.oldestEnded(10, 100), []);
   assert.deepEqual(state.store.activeJobIds(), []);
 });
+
+test("a flush forgets the groups that have no jobs any more, and totals stay right", async (test) => {
+  const { state, write, flush } = await openStore(reversed(test));
+  const { JOB_STATUS_PENDING, JOB_STATUS_COMPLETED } = JobStatus;
+  const of = (n: number) => ({ libraryId: `library-${n}` });
+  for (let n = 0; n < 50; n++) write(id(n), { status: JOB_STATUS_PENDING, ...of(n) });
+  await flush();
+  for (let n = 0; n < 50; n++) write(id(n), n === 0 ? { status: JOB_STATUS_COMPLETED, ...of(0) } : undefined);
+  await flush();
+  const { counts } = state.store;
+  // What has changed is held, and groups without jobs until it is taken.
+  assert.deepEqual(counts.takeChanged(), []);
+  write(id(1), { status: JOB_STATUS_PENDING, ...of(1) });
+  const totals = [undefined, ...[0, 1, 2].map((n) => filter(of(n)))].map((by) => counts.total(by));
+  assert.deepEqual(totals, [2, 1, 1, 0]);
+  await flush();
+  assert.equal(counts.total(undefined), 2);
+});
