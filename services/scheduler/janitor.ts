@@ -12,6 +12,8 @@ export interface JanitorOptions {
   readonly log: Logger;
   /** Whether a durable job has this id; objects and logs are named after theirs. Asked for thousands in a row. */
   readonly isJob: (jobId: string) => boolean;
+  /** False once another scheduler may lead: it may have jobs that this one has not heard of. */
+  readonly maySend: () => boolean;
 }
 
 const INTERVAL_MS = 600_000;
@@ -68,9 +70,9 @@ export class Janitor {
     this.#looksAtAllLogs = true;
   }
 
-  /** Removes a deleted job's payload; what fails here is met by the next sweep. */
+  /** Removes a deleted job's payload; what fails or is left here is met by the next sweep. */
   remove(objectId: string): void {
-    if (this.#removing.has(objectId) || this.#stopped) return;
+    if (this.#removing.has(objectId) || !this.#mayRemove()) return;
     this.#removing.add(objectId);
     this.#options.objects
       .remove(objectId)
@@ -81,15 +83,18 @@ export class Janitor {
   }
 
   async sweep(): Promise<void> {
-    const { nats, clock, isJob, objects, log } = this.#options;
+    const { nats, clock, objects, log } = this.#options;
     const subjects = await nats.streamSubjects(Stream.objects, Subject.objects);
     const newest = new Map<string, string>();
     for (const subject of Object.keys(subjects)) newest.set(subject.split(".")[2] ?? "", subject);
     for (const [objectId, subject] of newest) {
-      if (this.#stopped) return;
-      if (isJob(objectId)) continue;
+      if (!this.#mayRemove()) return;
+      if (this.#options.isJob(objectId)) continue;
       const message = await nats.getMessage(Stream.objects, { lastBySubject: subject });
       if (!message || clock.now() - message.timeMs < ORPHAN_AGE_MS) continue;
+      // Asked again: the process may have stood still while it waited, and a job may have come.
+      if (!this.#mayRemove()) return;
+      if (this.#options.isJob(objectId)) continue;
       await objects.remove(objectId);
       log.info({ object: objectId }, "removed an object that belongs to no job");
     }
@@ -115,6 +120,10 @@ export class Janitor {
     }
   }
 
+  #mayRemove(): boolean {
+    return !this.#stopped && this.#options.maySend();
+  }
+
   /** Jobs with a log, of all or of some. */
   async #logged(all: boolean, some: ReadonlySet<string>): Promise<string[]> {
     const { nats } = this.#options;
@@ -136,7 +145,7 @@ export class Janitor {
     let purges = 0;
     for (const [index, jobId] of jobIds.entries()) {
       if (index % CHECKS_PER_TURN === CHECKS_PER_TURN - 1) await nextTurn();
-      if (this.#stopped) return true;
+      if (!this.#mayRemove()) return false;
       if (isJob(jobId)) continue;
       if (purges === MAX_PURGES) return false;
       purges += 1;

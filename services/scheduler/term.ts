@@ -164,6 +164,7 @@ export class Term {
       objects: options.objects,
       log,
       isJob: (jobId) => table.sequenceOf(jobId) !== undefined,
+      maySend,
     });
     this.retention = new Retention({
       nats,

@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { systemClock } from "../../../platform/clock.ts";
+import { silentLog } from "../../../platform/log.ts";
+import { Subject } from "../../../platform/nats/names.ts";
+import { Janitor } from "../../../services/scheduler/janitor.ts";
+
+/** A janitor that finds objects and logs of "a" and "b", which are no jobs. */
+function start() {
+  const state = { maySend: true, removed: [] as string[], onRead: () => {}, jobs: new Set<string>() };
+  const janitor = new Janitor({
+    nats: {
+      streamSubjects: async (_stream, filter) => {
+        const of = filter === Subject.objects ? Subject.objectManifest : Subject.jobLog;
+        return { [of("a")]: 1, [of("b")]: 1 };
+      },
+      getMessage: async () => {
+        state.onRead();
+        return { sequence: 1, subject: "", timeMs: 0, data: new Uint8Array(0) };
+      },
+      purge: async (_stream, which) => {
+        state.removed.push("subject" in which ? which.subject : "");
+        state.onRead();
+      },
+    },
+    clock: systemClock,
+    objects: { remove: async (objectId) => void state.removed.push(objectId) },
+    log: silentLog(),
+    isJob: (jobId) => state.jobs.has(jobId),
+    maySend: () => state.maySend,
+  });
+  /** Time passes, and with it the leadership. */
+  const loseLead = (): void => {
+    state.maySend = false;
+  };
+  return { janitor, state, loseLead };
+}
+
+test("who may have lost the lead while an object was looked at does not remove it", async () => {
+  const { janitor, state, loseLead } = start();
+  state.onRead = loseLead;
+  await janitor.sweep();
+  assert.deepEqual(state.removed, []);
+  state.onRead = () => {};
+  state.maySend = true;
+  await janitor.sweep();
+  assert.deepEqual(state.removed, ["a", "b"]);
+});
+
+test("an object whose job came while it was looked at stays", async () => {
+  const { janitor, state } = start();
+  state.onRead = () => state.jobs.add("a");
+  await janitor.sweep();
+  assert.deepEqual(state.removed, ["b"]);
+});
+
+test("who may have lost the lead purges no more logs; those that are left go once it surely leads", async () => {
+  const { janitor, state, loseLead } = start();
+  janitor.deleted("a");
+  for (let n = 0; n < 20; n++) janitor.deleted(`job-${n}`);
+  janitor.deleted("b");
+  state.onRead = loseLead;
+  await janitor.sweepLogs();
+  assert.deepEqual(state.removed.splice(0), [Subject.jobLog("a")]);
+  await janitor.sweepLogs();
+  assert.deepEqual(state.removed, []);
+  state.maySend = true;
+  state.onRead = () => {};
+  await janitor.sweepLogs();
+  assert.deepEqual(state.removed, [Subject.jobLog("a"), Subject.jobLog("b")]);
+});
+
+test("who may have lost the lead does not remove a deleted job's payload", () => {
+  const { janitor, state, loseLead } = start();
+  loseLead();
+  janitor.remove("a");
+  assert.deepEqual(state.removed, []);
+  state.maySend = true;
+  janitor.remove("a");
+  assert.deepEqual(state.removed, ["a"]);
+});
