@@ -35,7 +35,8 @@ export async function readRange(makeTail: MakeTail, options: ReadRangeOptions): 
         } catch (error) {
           reject(error);
         }
-        if (message.sequence >= toSequence || message.pending === 0) resolve();
+        // Nothing pending says little: a replica that lags has not got what is stored.
+        if (message.sequence >= toSequence) resolve();
       };
       tail = makeTail({
         stream,

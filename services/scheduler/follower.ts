@@ -32,7 +32,10 @@ export class Follower {
       projection.start(onFailed);
       await readJournal(nats, projection, signal);
       const follower = new Follower(nats, projection, onFailed);
-      await follower.#tail.start();
+      await follower.#tail.start().catch(async (error: unknown) => {
+        await follower.#tail.stop();
+        throw error;
+      });
       const ms = Math.round(clock.monotonic() - startedAtMs);
       const { sequence } = projection.position;
       log.info({ sequence, active_jobs: projection.table.active, ms }, "following the journal");

@@ -90,7 +90,13 @@ export async function changeJobs(
     const refused = change.kind === "retry" ? refusal(term, options.maxActiveJobs) : undefined;
     if (refused && changed === 0) throw refused;
     if (refused) break;
-    const page = await options.list(filter, Math.min(PAGE_SIZE, request.limit - changed), pageToken);
+    const pageSize = Math.min(PAGE_SIZE, request.limit - changed);
+    const page = await options.list(filter, pageSize, pageToken).catch((error: unknown) => {
+      // What was changed so far is durable, and the caller has to know: a repeat would change it again.
+      if (changed === 0) throw error;
+      return undefined;
+    });
+    if (!page) break;
     const entries: Entry[] = [];
     for (const { jobId } of page.jobs) {
       const outcome = term.table.transition(jobId, change);

@@ -80,6 +80,11 @@ export class JobTable {
     return this.#active;
   }
 
+  /** Its newest record is not on disk, or it is active. */
+  isInMemory(jobId: string): boolean {
+    return this.#entries.has(jobId);
+  }
+
   /** The job is in memory and has not ended, in head state. */
   isActive(jobId: string): boolean {
     const head = this.#entries.get(jobId)?.head;

@@ -57,7 +57,6 @@ export class Leader implements Part {
   #bucket: TtlBucket | undefined;
   #revision = 0;
   #validUntilMs = 0;
-  #renewing = false;
   #term: Term | undefined;
   #follower: Follower | undefined;
   /** Monotonic time at which somebody else's key was there the last time. */
@@ -233,16 +232,18 @@ export class Leader implements Part {
   }
 
   async #lead(projection: Projection): Promise<void> {
+    let onLost: (error: Error) => void = () => undefined;
     const lost = new Promise<Error>((resolve) => {
-      this.#lost = resolve;
+      onLost = resolve;
     });
-    const endRenewal = this.#clock.every(RENEW_MS, () => void this.#renew());
+    this.#lost = onLost;
+    const renewal = this.#startRenewal(onLost);
     let term: Term | undefined;
     try {
       const options = {
         ...this.#options,
         maySend: () => this.#clock.monotonic() < this.#validUntilMs,
-        onLost: (error: Error) => this.#lost?.(error),
+        onLost,
       };
       term = await Term.begin(options, projection);
       this.#term = term;
@@ -252,22 +253,34 @@ export class Leader implements Part {
     } finally {
       this.#term = undefined;
       this.#lost = undefined;
-      endRenewal();
+      renewal.stop();
       this.#options.metrics.leading(false);
       if (this.#stopping.signal.aborted) {
         await term?.drain();
-        // Without a connection the key vanishes by itself.
-        if (!this.#nats.unready()) await this.#bucket?.release(KEY, this.#revision).catch(() => undefined);
-      } else {
-        await term?.stop();
+        // Without a connection the key vanishes by itself. The store is written when the next one leads already.
+        if (!this.#nats.unready()) {
+          await renewal.settled();
+          await this.#bucket?.release(KEY, this.#revision).catch(() => undefined);
+        }
+        await term?.projection.flush().catch(() => undefined);
       }
+      await term?.stop();
     }
   }
 
-  async #renew(): Promise<void> {
-    // Two at once would expect the same revision: the second would be refused.
-    if (this.#renewing) return;
-    this.#renewing = true;
+  /** Renews the key each second. */
+  #startRenewal(onLost: (error: Error) => void) {
+    let renewing: Promise<void> | undefined;
+    const stop = this.#clock.every(RENEW_MS, () => {
+      // Two at once would expect the same revision: the second would be refused.
+      renewing ??= this.#renew(onLost).finally(() => {
+        renewing = undefined;
+      });
+    });
+    return { stop, settled: async () => renewing };
+  }
+
+  async #renew(onLost: (error: Error) => void): Promise<void> {
     const askedAtMs = this.#clock.monotonic();
     try {
       const value = JSON.stringify(this.#self);
@@ -276,18 +289,20 @@ export class Leader implements Part {
     } catch (error) {
       const taken = error instanceof ArrwError && error.code === "ABORTED" && !(await this.#stillOurs());
       if (taken || this.#clock.monotonic() > this.#validUntilMs) {
-        this.#lost?.(unavailable("the leader's key could not be renewed", { cause: error }));
+        onLost(unavailable("the leader's key could not be renewed", { cause: error }));
       }
-    } finally {
-      this.#renewing = false;
     }
   }
 
   /** A renewal whose reply was lost leaves the key with a revision that we don't know. */
   async #stillOurs(): Promise<boolean> {
-    const entry = await this.#bucket?.get(KEY).catch(() => undefined);
-    if (!entry || (JSON.parse(entry.value) as Holder).instance !== this.#self.instance) return false;
-    this.#revision = entry.revision;
-    return true;
+    try {
+      const entry = await this.#bucket?.get(KEY);
+      if (!entry || (JSON.parse(entry.value) as Holder).instance !== this.#self.instance) return false;
+      this.#revision = entry.revision;
+      return true;
+    } catch {
+      return false;
+    }
   }
 }

@@ -8,9 +8,18 @@ interface Waiting {
   readonly order: number;
 }
 
+interface Queue {
+  items: Waiting[];
+  head: number;
+  /** Length at which those are looked for that have left. */
+  trimAt: number;
+}
+
+const TRIM_FROM = 1_024;
+
 /** Jobs that are ready to run, first come first served within a type. */
 export class PendingQueue {
-  readonly #types = new Map<string, { items: Waiting[]; head: number }>();
+  readonly #types = new Map<string, Queue>();
   #order = 0;
 
   push(entry: Entry): void {
@@ -18,10 +27,16 @@ export class PendingQueue {
     if (!job) return;
     let queue = this.#types.get(job.type);
     if (!queue) {
-      queue = { items: [], head: 0 };
+      queue = { items: [], head: 0, trimAt: TRIM_FROM };
       this.#types.set(job.type, queue);
     }
     queue.items.push({ entry, revision: job.revision, order: this.#order++ });
+    if (queue.items.length - queue.head >= queue.trimAt) trim(queue);
+  }
+
+  /** Jobs held, some of them perhaps no longer waiting. */
+  get size(): number {
+    return [...this.#types.values()].reduce((sum, { items, head }) => sum + items.length - head, 0);
   }
 
   /** Types that have a job ready, the one that waits longest first. */
@@ -54,8 +69,7 @@ export class PendingQueue {
     if (!queue) return undefined;
     for (; queue.head < queue.items.length; queue.head++) {
       const waiting = queue.items[queue.head];
-      const job = waiting?.entry.head?.job;
-      if (waiting && job?.status === PENDING && job.revision === waiting.revision) break;
+      if (waiting && isWaiting(waiting)) break;
     }
     const first = queue.items[queue.head];
     // Taken items are cut off now and then, so that a queue never empties at the cost of its whole length.
@@ -65,4 +79,16 @@ export class PendingQueue {
     }
     return first;
   }
+}
+
+function isWaiting({ entry, revision }: Waiting): boolean {
+  const job = entry.head?.job;
+  return job?.status === PENDING && job.revision === revision;
+}
+
+/** Behind one that waits for long, jobs that were cancelled meanwhile would stay in memory. */
+function trim(queue: Queue): void {
+  queue.items = queue.items.slice(queue.head).filter(isWaiting);
+  queue.head = 0;
+  queue.trimAt = Math.max(TRIM_FROM, 2 * queue.items.length);
 }

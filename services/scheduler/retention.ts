@@ -1,4 +1,5 @@
 import type { Cancel, Clock } from "../../platform/clock.ts";
+import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream } from "../../platform/nats/names.ts";
@@ -86,6 +87,8 @@ export class Retention {
   async makeRoom(): Promise<void> {
     const { nats, limits, log } = this.#options;
     this.#bytes = (await nats.streamInfo(Stream.journal)).bytes;
+    // Until the first round has looked: what has ended may leave.
+    this.#full = this.#bytes > limits.journalMaxBytes * HIGH_WATER && this.#ended === 0;
     if (this.#bytes <= limits.journalMaxBytes * HARD_LIMIT * NEARLY) return;
     this.#perhapsEnlarged = true;
     await this.run().catch((error: unknown) => log.warn({ err: error }, "making room in the journal failed"));
@@ -122,6 +125,12 @@ export class Retention {
     await this.#keepBound();
   }
 
+  /** Jobs that have ended. */
+  get #ended(): number {
+    const groups = this.#options.table.store.counts.matching(undefined);
+    return groups.reduce((sum, { status, count }) => sum + (isTerminal(status) ? count : 0), 0);
+  }
+
   async #purgeOutcomes(): Promise<void> {
     const { nats, outcomesThrough } = this.#options;
     const through = outcomesThrough();
@@ -136,8 +145,7 @@ export class Retention {
     const { store } = table;
     while (!this.#stopped) {
       let deleted = this.#delete(store.oldestEnded(SLICE, table.now().getTime() - limits.maxAgeMs));
-      const ended = store.counts.matching(undefined).filter((group) => isTerminal(group.status));
-      const excess = ended.reduce((sum, group) => sum + group.count, 0) - limits.maxJobs;
+      const excess = this.#ended - limits.maxJobs;
       if (excess > 0) deleted += this.#delete(store.oldestEnded(Math.min(excess, SLICE), ALL));
       if (deleted === 0) return;
       await this.#stored();
@@ -216,7 +224,7 @@ export class Retention {
     for (let sequence = first; sequence < end && !this.#stopped; sequence++) {
       const message = await nats.getMessage(Stream.journal, { sequence });
       // The journal has no holes: a replica answers that has not got it yet.
-      if (!message) return false;
+      if (!message) throw unavailable(`batch ${sequence} of the journal can't be read yet`);
       bytes += message.data.length;
       if (bytes >= COMPACT_BYTES) end = sequence + 1;
       const jobIds = new Set(JournalBatch.decode(message.data).records.map(jobIdOf));

@@ -74,7 +74,9 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       const term = leader.term();
       const list = async (filter: JobFilter, pageSize: number, pageToken: string): Promise<Page> =>
         (await pageOf(leader, leader.view(), filter, pageSize, pageToken)).page;
-      const isTimeUp = (): boolean => leader.term() !== term || Date.now() > deadlineMs - BULK_MARGIN_MS;
+      const now = Date.now();
+      const endMs = deadlineMs - Math.min(BULK_MARGIN_MS, (deadlineMs - now) / 4);
+      const isTimeUp = (): boolean => leader.current() !== term || Date.now() > endMs;
       return changeJobs(term, request, { list, maxActiveJobs, isTimeUp });
     },
 

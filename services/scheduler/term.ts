@@ -196,7 +196,8 @@ export class Term {
   }
 
   #setTimers(before: JobState | undefined, { job, deadline }: JobState): void {
-    if (job.status === SCHEDULED && job.runAt) this.#timers.add(job.jobId, job.runAt);
+    // A record that is written again, or a fence that is closed, changes no time.
+    if (job.status === SCHEDULED && job.runAt && job !== before?.job) this.#timers.add(job.jobId, job.runAt);
     if (deadline && deadline !== before?.deadline) this.#timers.add(job.jobId, deadline);
   }
 
@@ -215,14 +216,13 @@ export class Term {
     await this.projection.close();
   }
 
-  /** A graceful end: what is on its way is waited for. */
+  /** Before a graceful end: nothing more is decided, and what is on its way is waited for. */
   async drain(): Promise<void> {
     this.#timers.stop();
     await this.#heartbeats.stop();
     await this.#outcomes.stop();
+    await this.retention.stop();
     await this.#journal.settled().catch(() => undefined);
-    await this.projection.flush().catch(() => undefined);
-    await this.stop();
   }
 
   async #start(): Promise<void> {

@@ -40,10 +40,14 @@ class Stream {
     return { bytes, firstSequence, lastSequence, messages: messages.size, createdAt: "now" };
   }
 
+  /** Answers as a replica that has nothing yet. */
+  lags = false;
+
   async getMessage(
     _stream: string,
     query: { readonly sequence: number } | { readonly lastBySubject: string },
   ) {
+    if (this.lags) return undefined;
     const sequence = "sequence" in query ? query.sequence : this.last;
     const data = this.messages.get(sequence);
     return data && { sequence, data, timeMs: 0 };
@@ -127,6 +131,42 @@ test("an ended job leaves when its end is longer ago than the age, however old i
   time.ms += 1e9;
   await run();
   assert.deepEqual(kept(jobs), [false, false, true, true], "scheduled and pending jobs don't age");
+});
+
+test("a job that was retried and has just ended again is not as old as its first end", async (t) => {
+  const { time, projection, retention, submit, end, run, kept } = await setUp(t, { maxAgeMs: 1_000 });
+  const jobId = await submit();
+  await end(jobId);
+  await projection.flush();
+  time.ms += 1_001;
+  assert.ok(
+    projection.table.transition(jobId, { kind: "retry", fromCheckpoint: false, endedRevision: 0n }).accepted,
+  );
+  await end(jobId);
+  // The disk still has its first end.
+  await retention.run();
+  assert.deepEqual(kept([jobId]), [true]);
+  await run();
+  assert.deepEqual(kept([jobId]), [true]);
+  time.ms += 1_001;
+  await run();
+  assert.deepEqual(kept([jobId]), [false]);
+});
+
+test("what a lagging replica has not got yet is neither purged nor a reason to delete jobs", async (t) => {
+  const { nats, projection, retention, submit, end, run, kept } = await setUp(t, { journalMaxBytes: MB });
+  const jobs: string[] = [];
+  for (let n = 0; n < 40; n++) jobs.push(await submit(undefined, 16_000));
+  const ended = jobs.slice(0, 20);
+  for (const jobId of ended) await end(jobId);
+  await projection.flush();
+  nats.lags = true;
+  await assert.rejects(retention.run(), { code: "UNAVAILABLE" });
+  assert.deepEqual([nats.first, kept(jobs).every(Boolean)], [1, true]);
+  nats.lags = false;
+  await run();
+  assert.ok(nats.first > 1);
+  assert.ok(kept(jobs.slice(20)).every(Boolean));
 });
 
 test("of too many ended jobs those leave that ended first, not those that were submitted first", async (t) => {

@@ -68,6 +68,21 @@ describe("pending queue", () => {
   });
 });
 
+describe("pending queue, jobs that leave", () => {
+  test("cancelled ones behind one that waits don't stay in memory", () => {
+    const queue = new PendingQueue();
+    const make = (jobId: string): Entry => entryOf(pending({ jobId }));
+    queue.push(make("first"));
+    for (let n = 0; n < 20_000; n++) {
+      const entry = make(String(n));
+      queue.push(entry);
+      entry.head = undefined;
+    }
+    assert.ok(queue.size <= 2_048, `${queue.size} are held`);
+    assert.equal(queue.shift("echo")?.jobId, "first");
+  });
+});
+
 describe("workers", () => {
   const beat = (workerId: string, fields: Partial<Heartbeat> = {}): Heartbeat =>
     Heartbeat.fromPartial({ workerId, slots: 2, types: ["echo"], ...fields } as never);

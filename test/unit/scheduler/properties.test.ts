@@ -11,7 +11,13 @@ import {
 } from "../../../services/scheduler/domain/backoff.ts";
 import type { Command } from "../../../services/scheduler/domain/commands.ts";
 import { decide } from "../../../services/scheduler/domain/decide.ts";
-import { isActive, isTerminal, type JobState, PENDING, RUNNING } from "../../../services/scheduler/domain/state.ts";
+import {
+  isActive,
+  isTerminal,
+  type JobState,
+  PENDING,
+  RUNNING,
+} from "../../../services/scheduler/domain/state.ts";
 import { commands, NOW, submission } from "./states.ts";
 
 const jitter = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
