@@ -138,15 +138,16 @@ function cut(progress: JobProgress | undefined): JobProgress | undefined {
 const UNKNOWN_ERROR: JobError = { code: "UNKNOWN", message: "the worker gave no reason", retryable: true };
 
 function toCommand(outcome: Outcome, random: () => number): Command | undefined {
-  const { lease } = outcome;
+  const { lease, fenceOpen } = outcome;
   switch (outcome.outcome?.$case) {
     case "completed":
-      return { kind: "complete", lease, ...outcome.outcome.value };
+      return { kind: "complete", lease, fenceOpen, ...outcome.outcome.value };
     case "failed": {
       const { error, retryAfter, timedOut } = outcome.outcome.value;
       return {
         kind: "fail",
         lease,
+        fenceOpen,
         error: error ?? UNKNOWN_ERROR,
         retryAfterMs: toMs(retryAfter),
         timedOut,
@@ -154,9 +155,9 @@ function toCommand(outcome: Outcome, random: () => number): Command | undefined 
       };
     }
     case "cancelled":
-      return { kind: "stopped", lease, ...outcome.outcome.value };
+      return { kind: "stopped", lease, fenceOpen, ...outcome.outcome.value };
     case "released":
-      return { kind: "release", lease, delayMs: toMs(outcome.outcome.value.delay) };
+      return { kind: "release", lease, fenceOpen, delayMs: toMs(outcome.outcome.value.delay) };
     case "checkpoint":
       return { kind: "checkpoint", lease, ...outcome.outcome.value };
     default:

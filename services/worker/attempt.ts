@@ -256,18 +256,18 @@ export class Attempt implements JobContext {
   #end(ending: Ending): void {
     if (this.#state !== "running") return;
     this.#state = "ending";
-    if (this.#grant.libraryId === "") this.#publish(ending);
-    else void this.#services.fences.end(this.#grant).then(() => this.#publish(ending));
+    if (this.#grant.libraryId === "") this.#publish(ending, false);
+    else void this.#services.fences.end(this.#grant).then((closed) => this.#publish(ending, !closed));
   }
 
-  #publish(ending: Ending): void {
+  #publish(ending: Ending, fenceOpen: boolean): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
     this.#close(ending.$case);
     const { outcomes, onEnded, onStored } = this.#services;
     const { lease } = this.#grant;
-    let bytes = this.#encode(ending);
-    if (bytes.length > MAX_OUTCOME_BYTES) bytes = this.#encode(tooLarge(bytes.length));
+    let bytes = this.#encode(ending, fenceOpen);
+    if (bytes.length > MAX_OUTCOME_BYTES) bytes = this.#encode(tooLarge(bytes.length), fenceOpen);
     outcomes.add(bytes, () => onStored(lease));
     onEnded(lease);
   }
@@ -282,8 +282,8 @@ export class Attempt implements JobContext {
     metrics.ended(this.#grant.type, outcome, performance.now() - this.#startedAtMs);
   }
 
-  #encode(outcome: Ending): Uint8Array {
+  #encode(outcome: Ending, fenceOpen = false): Uint8Array {
     const { jobId, lease } = this.#grant;
-    return Outcome.encode({ jobId, lease, outcome }).finish();
+    return Outcome.encode({ jobId, lease, outcome, fenceOpen }).finish();
   }
 }

@@ -38,10 +38,10 @@ export class Fences {
   }
 
   /**
-   * Closes the fence, so that nothing of the attempt which is still on its way changes the library. A failure is
-   * logged only: the attempt has ended, and the next lease closes the fence too.
+   * Closes the fence, so that nothing of the attempt which is still on its way changes the library.
+   * @returns false when the index did not answer: the scheduler has to close it
    */
-  async end(grant: LeaseGrant): Promise<void> {
+  async end(grant: LeaseGrant): Promise<boolean> {
     const { libraryId, jobId, lease } = grant;
     const request = { libraryId, fence: { jobId, lease } };
     const signal = AbortSignal.timeout(END_FOR_MS);
@@ -50,9 +50,12 @@ export class Fences {
         () => unary(this.#index, this.#index.endLease, request, { timeoutMs: CALL_TIMEOUT_MS, signal }),
         { forMs: END_FOR_MS, signal },
       );
+      return true;
     } catch (error) {
-      if (isFenced(error)) return;
-      this.#log.warn({ err: error, job_id: jobId, lease: Number(lease) }, "a fence could not be closed");
+      if (isFenced(error)) return true;
+      const summary = { err: error, job_id: jobId, lease: Number(lease) };
+      this.#log.warn(summary, "a fence could not be closed; the scheduler closes it");
+      return false;
     }
   }
 }

@@ -129,7 +129,7 @@ export class Attempt {
   }
 
   #outcome(report: Report): Outcome {
-    return { jobId: this.#grant.jobId, lease: this.#grant.lease, outcome: report };
+    return { jobId: this.#grant.jobId, lease: this.#grant.lease, outcome: report, fenceOpen: false };
   }
 }
 

@@ -92,7 +92,7 @@ export class ProtocolWorker {
     const held = this.held.get(lease);
     const batch = {
       workerId: this.workerId,
-      outcomes: [{ jobId: jobId ?? held?.jobId ?? "", lease, outcome }],
+      outcomes: [{ jobId: jobId ?? held?.jobId ?? "", lease, outcome, fenceOpen: false }],
     };
     const bytes = OutcomeBatch.encode(batch).finish();
     for (;;) {

@@ -18,12 +18,15 @@ export type Command =
   | {
       readonly kind: "complete";
       readonly lease: bigint;
+      /** Its worker could not close the lease's fence; so in all that end a lease. Undefined = false. */
+      readonly fenceOpen?: boolean;
       readonly result: JobResult | undefined;
       readonly progress: JobProgress | undefined;
     }
   | {
       readonly kind: "fail";
       readonly lease: bigint;
+      readonly fenceOpen?: boolean;
       readonly error: JobError;
       /** Delay that the failure asks for; undefined = the backoff. */
       readonly retryAfterMs: number | undefined;
@@ -35,11 +38,17 @@ export type Command =
   | {
       readonly kind: "stopped";
       readonly lease: bigint;
+      readonly fenceOpen?: boolean;
       readonly partialResult: JobResult | undefined;
       readonly progress: JobProgress | undefined;
     }
   /** `delayMs` undefined: ready at once (a drain); set: a snooze. */
-  | { readonly kind: "release"; readonly lease: bigint; readonly delayMs: number | undefined }
+  | {
+      readonly kind: "release";
+      readonly lease: bigint;
+      readonly fenceOpen?: boolean;
+      readonly delayMs: number | undefined;
+    }
   /** The worker was lost: no heartbeat within the lease timeout. */
   | { readonly kind: "lose"; readonly lease: bigint }
   | { readonly kind: "requestCancel"; readonly reason: string }

@@ -38,8 +38,16 @@ export function decide(state: JobState | undefined, command: Command, now: Date)
       return accept(undefined, "job.deleted", removePayload(state));
     default:
       if (state.job.status !== RUNNING || command.lease !== state.lease) return reject("STALE_LEASE");
-      return decideOutcome(state, command, now);
+      if (!("fenceOpen" in command && command.fenceOpen)) return decideOutcome(state, command, now);
+      return alsoClosingFence(decideOutcome(transition.withOpenFence(state), command, now), state);
   }
+}
+
+/** Whoever ended the lease could not shut itself out of the index: a write of it may still be on its way. */
+function alsoClosingFence(decision: Decision, { job, lease }: JobState): Decision {
+  if (!decision.accepted || job.libraryId === "") return decision;
+  const { libraryId, jobId } = job;
+  return { ...decision, effects: [...decision.effects, { kind: "closeFence", libraryId, jobId, lease }] };
 }
 
 type LeaseCommand = Exclude<

@@ -196,13 +196,17 @@ export function withRetry(state: JobState): JobState {
   return { ...state, job: { ...state.job, retries: state.job.retries + 1 } };
 }
 
+/** The current lease's fence is to be closed by the scheduler; jobs without a library have none. */
+export function withOpenFence(state: JobState): JobState {
+  return { ...state, fencePending: state.job.libraryId === "" ? 0n : state.lease };
+}
+
 /** One lost worker, before what follows is decided; the fence of a job with a library is to be closed. */
 export function withLoss(state: JobState): JobState {
   return {
-    ...state,
+    ...withOpenFence(state),
     job: { ...state.job, losses: state.job.losses + 1 },
     consecutiveLosses: state.consecutiveLosses + 1,
-    fencePending: state.job.libraryId === "" ? 0n : state.lease,
   };
 }
 

@@ -258,6 +258,23 @@ describe("losses", () => {
     assert.equal(accepted(state, { kind: "fenceClosed", lease: 2n }).state.fencePending, 0n);
   });
 
+  test("a worker that could not close its fence leaves that to the scheduler, however the lease ended", () => {
+    const endings = ["complete", "fail, may be retried", "fail, final", "stopped", "release"] as const;
+    for (const name of endings) {
+      const command = { ...commands[name], fenceOpen: true } as Command;
+      const { state, effects } = accepted(running({ libraryId: "l" }), command);
+      assert.equal(state.fencePending, LEASE, name);
+      assert.deepEqual(effects, [
+        { kind: "closeFence", libraryId: "l", jobId: state.job.jobId, lease: LEASE },
+      ]);
+      assert.equal(accepted(state, commands.fenceClosed).state.fencePending, 0n);
+      const without = accepted(running(), command);
+      assert.deepEqual([without.state.fencePending, without.effects], [0n, []]);
+    }
+    const late = { ...commands.complete, lease: LEASE - 1n, fenceOpen: true };
+    assert.equal(rejection(running({ libraryId: "l" }), late), "STALE_LEASE");
+  });
+
   test("a job without a library has no fence", () => {
     const { state, effects } = accepted(running(), commands.lose);
     assert.deepEqual([state.fencePending, effects], [0n, []]);

@@ -18,6 +18,8 @@ import { RecordedLines } from "./recorded-lines.ts";
 class Surroundings {
   readonly published: { readonly outcome: Outcome; readonly onStored: () => void }[] = [];
   readonly calls: string[] = [];
+  /** The index answers when a fence is to be closed. */
+  endCloses = true;
   readonly reports: JobProgress[] = [];
   readonly deadlines = new Map<() => void, number>();
   readonly lines = new RecordedLines(this.calls);
@@ -39,6 +41,7 @@ class Surroundings {
       },
       end: async () => {
         this.calls.push("end");
+        return this.endCloses;
       },
     },
     deadlines: {
@@ -113,6 +116,15 @@ describe("attempt", () => {
     attemptOf(around, run, { libraryId: "books" }).start();
     await turn();
     assert.deepEqual(around.calls, ["begin", "run e", "end", "publish completed", "ended"]);
+    assert.equal(around.published[0]?.outcome.fenceOpen, false);
+  });
+
+  test("a fence that the index did not close is told with the outcome", async () => {
+    const around = new Surroundings();
+    around.endCloses = false;
+    attemptOf(around, () => EchoResult.fromPartial({}), { libraryId: "books" }).start();
+    await turn();
+    assert.equal(around.published[0]?.outcome.fenceOpen, true);
   });
 
   test("a failure says whether another attempt may help", async () => {

@@ -56,7 +56,9 @@ async function startOutcomes(t: { after(run: () => Promise<void>): void }) {
         timedOut: false,
       },
     };
-    outcomes.add(Outcome.encode({ jobId: "job", lease, outcome }).finish(), () => stored.push(lease));
+    outcomes.add(Outcome.encode({ jobId: "job", lease, outcome, fenceOpen: false }).finish(), () =>
+      stored.push(lease),
+    );
   };
   return { stream, outcomes, stored, add };
 }

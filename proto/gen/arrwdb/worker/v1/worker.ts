@@ -157,6 +157,8 @@ export interface Outcome {
     /** The job can be resumed from here; the lease goes on. */
     { $case: "checkpoint"; value: CheckpointOutcome }
     | undefined;
+  /** The lease has ended, but its fence in the index could not be closed: the scheduler does it. */
+  fenceOpen: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1212,7 +1214,7 @@ export const OutcomeBatch: MessageFns<OutcomeBatch> = {
 };
 
 function createBaseOutcome(): Outcome {
-  return { jobId: "", lease: 0n, outcome: undefined, _unknownFields: {} };
+  return { jobId: "", lease: 0n, outcome: undefined, fenceOpen: false, _unknownFields: {} };
 }
 
 export const Outcome: MessageFns<Outcome> = {
@@ -1242,6 +1244,9 @@ export const Outcome: MessageFns<Outcome> = {
       case "checkpoint":
         CheckpointOutcome.encode(message.outcome.value, writer.uint32(58).fork()).join();
         break;
+    }
+    if (message.fenceOpen !== false) {
+      writer.uint32(64).bool(message.fenceOpen);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1323,6 +1328,14 @@ export const Outcome: MessageFns<Outcome> = {
             message.outcome = { $case: "checkpoint", value: CheckpointOutcome.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.fenceOpen = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1382,6 +1395,7 @@ export const Outcome: MessageFns<Outcome> = {
         break;
       }
     }
+    message.fenceOpen = object.fenceOpen ?? false;
     return message;
   },
 };
