@@ -113,11 +113,12 @@ async function kills({ client, taps, system }: Bench, count: number): Promise<vo
       if ((await taps.progress(job.jobId)).workerId === workerId) jobId = job.jobId;
     }
     const elsewhere = taps.progress(jobId, workerId);
+    const exited = once(child, "exit");
     const startedAt = performance.now();
     child.kill("SIGKILL");
     took.push((await elsewhere).atMs - startedAt);
     await client.cancelJobs({ filter: { labels } });
-    await once(child, "exit").catch(() => undefined);
+    await exited;
   }
   const aim = LEASE_TIMEOUT_MS + 1_000;
   console.log(`worker SIGKILLed to handler running elsewhere, ${count} times: ${shown(took)} (aim ${aim})`);
