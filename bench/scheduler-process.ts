@@ -44,7 +44,9 @@ export class SchedulerProcess {
     for (;;) {
       if (this.#child.exitCode !== null) throw new Error("the scheduler ended");
       const stats = unary(this.client, this.client.getQueueStats, {}, { timeoutMs: 1_000 });
-      if (await stats.catch(() => undefined)) return (performance.now() - startedAt) / 1000;
+      const reply = await stats.catch(() => undefined);
+      // A standby answers, too, while nobody leads.
+      if (reply?.stats?.staleSequence === 0n) return (performance.now() - startedAt) / 1000;
       if (performance.now() - startedAt > READY_TIMEOUT_MS) throw new Error("the scheduler does not lead");
       await pause(POLL_MS);
     }
