@@ -1,13 +1,13 @@
 import { hostname } from "node:os";
 import { v7 as uuidv7 } from "uuid";
 import type { Clock } from "../../platform/clock.ts";
-import { ArrwError, unavailable } from "../../platform/errors.ts";
+import { type ArrwError, unavailable } from "../../platform/errors.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { Bucket } from "../../platform/nats/names.ts";
-import type { TtlBucket } from "../../platform/nats/ttl-bucket.ts";
 import type { Bus } from "./bus.ts";
 import { Follower, type FollowerOptions } from "./follower.ts";
+import { type Holder, LeaderKey } from "./leader-key.ts";
 import type { SchedulerMetrics } from "./metrics.ts";
 import type { Projection } from "./projection.ts";
 import { JournalTooNew } from "./takeover.ts";
@@ -28,19 +28,7 @@ export interface View {
   readonly staleSequence: bigint;
 }
 
-const TTL_MS = 4_000;
-const RENEW_MS = 1_000;
 const POLL_MS = 500;
-/** A leader stops sending this long before its key may vanish. */
-const MARGIN_MS = 1_000;
-const KEY = "leader";
-
-interface Holder {
-  readonly instance: string;
-  readonly host: string;
-  readonly address: string;
-}
-
 /**
  * Decides when this process leads; until then it follows. The key in the bucket is only a hint that keeps replicas from
  * disturbing each other; what makes a leader is the EPOCH batch, and what unmakes one is an append that the journal
@@ -54,15 +42,10 @@ export class Leader implements Part {
   readonly #clock: Clock;
   readonly #self: Holder;
   readonly #stopping = new AbortController();
-  #bucket: TtlBucket | undefined;
-  #revision = 0;
-  #validUntilMs = 0;
+  #key: LeaderKey | undefined;
   #term: Term | undefined;
   #follower: Follower | undefined;
-  /** Monotonic time at which somebody else's key was there the last time. */
-  #otherSeenAtMs = Number.NEGATIVE_INFINITY;
   #lost: ((error: Error) => void) | undefined;
-  #holder: Holder | undefined;
   #loop: Promise<void> | undefined;
 
   constructor(options: LeaderOptions) {
@@ -90,27 +73,21 @@ export class Leader implements Part {
     const follower = this.#follower;
     const sequence = follower?.projection.position.sequence ?? 0;
     // An empty journal has nothing to read, and 0 would say that it is up to date.
-    if (!follower || sequence === 0 || this.#otherLeads()) throw this.#notLeading();
+    if (!follower || sequence === 0 || this.#key?.othersLead) throw this.#notLeading();
     return { projection: follower.projection, term: undefined, staleSequence: BigInt(sequence) };
   }
 
   /** After a pause of this process another one may lead already, and have changed jobs. */
   #certain(): Term | undefined {
-    return this.#clock.monotonic() < this.#validUntilMs ? this.#term : undefined;
-  }
-
-  /** A key that was seen is there until its time is up, also while the bucket can't be asked. */
-  #otherLeads(): boolean {
-    return this.#clock.monotonic() - this.#otherSeenAtMs < TTL_MS + MARGIN_MS;
+    return this.#key?.isValid ? this.#term : undefined;
   }
 
   #notLeading(): ArrwError {
-    // Nobody is sent here again.
-    const address = this.#holder?.instance === this.#self.instance ? "" : (this.#holder?.address ?? "");
+    const address = this.#key?.leaderAddress;
     return unavailable("this scheduler does not lead", {
       reason: "NOT_LEADING",
       retryAfterMs: 200,
-      ...(address === "" ? {} : { metadata: { leader: address } }),
+      ...(address === undefined ? {} : { metadata: { leader: address } }),
     });
   }
 
@@ -126,14 +103,15 @@ export class Leader implements Part {
   /** Why it is of no use; undefined = it leads, or stands by while another one leads. */
   unready(): string | undefined {
     if (this.#term?.retention.full) return "the journal is near its bound: no jobs are accepted";
-    if (this.#certain() || (this.#follower && this.#otherLeads())) return undefined;
+    if (this.#certain() || (this.#follower && this.#key?.othersLead)) return undefined;
     if (this.#term) return "its leadership can't be renewed";
     return this.#follower ? "no scheduler leads" : "the journal is not read to its end yet";
   }
 
   async start(): Promise<void> {
-    this.#bucket = await this.#nats.ttlBucket(Bucket.leader, TTL_MS, this.#options.replicas);
-    this.#loop = this.#run();
+    const bucket = await this.#nats.ttlBucket(Bucket.leader, LeaderKey.ttlMs, this.#options.replicas);
+    this.#key = new LeaderKey(bucket, this.#self, this.#clock, this.#log);
+    this.#loop = this.#run(this.#key);
   }
 
   async stop(): Promise<void> {
@@ -142,11 +120,11 @@ export class Leader implements Part {
     await this.#loop;
   }
 
-  async #run(): Promise<void> {
+  async #run(key: LeaderKey): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       try {
-        await this.#followAndLead();
+        await this.#followAndLead(key);
       } catch (error) {
         if (error instanceof JournalTooNew) this.#log.error({ err: error }, error.message);
         else this.#log.warn({ err: error }, "neither following nor leading; trying again");
@@ -156,7 +134,7 @@ export class Leader implements Part {
   }
 
   /** Follows until it leads, leads until the term ends; all that is in memory is thrown away then. */
-  async #followAndLead(): Promise<void> {
+  async #followAndLead(key: LeaderKey): Promise<void> {
     const { signal } = this.#stopping;
     let failure: Error | undefined;
     const follower = await Follower.start({
@@ -169,9 +147,9 @@ export class Leader implements Part {
     try {
       this.#follower = follower;
       while (!signal.aborted && !failure) {
-        if (await this.#acquire()) {
+        if (!this.#nats.unready() && (await key.acquire())) {
           this.#follower = undefined;
-          await this.#lead(await follower.handOver());
+          await this.#lead(key, await follower.handOver());
           return;
         }
         await this.#pause();
@@ -198,51 +176,18 @@ export class Leader implements Part {
     });
   }
 
-  /** True when the key is ours. */
-  async #acquire(): Promise<boolean> {
-    const bucket = this.#bucket;
-    if (!bucket || this.#nats.unready()) return false;
-    const value = JSON.stringify(this.#self);
-    const askedAtMs = this.#clock.monotonic();
-    try {
-      const entry = await bucket.get(KEY);
-      this.#holder = entry && (JSON.parse(entry.value) as Holder);
-      if (!entry) this.#revision = await bucket.create(KEY, value);
-      else if (this.#replaces(this.#holder)) this.#revision = await bucket.update(KEY, value, entry.revision);
-      else {
-        this.#otherSeenAtMs = this.#clock.monotonic();
-        return false;
-      }
-    } catch (error) {
-      // Somebody else was quicker; or the bucket can't be asked: a standby goes on following.
-      const lostRace =
-        error instanceof ArrwError && (error.code === "ALREADY_EXISTS" || error.code === "ABORTED");
-      if (!lostRace) this.#log.warn({ err: error }, "the leader's key can't be read; trying again");
-      return false;
-    }
-    this.#holder = this.#self;
-    this.#validUntilMs = askedAtMs + TTL_MS - MARGIN_MS;
-    return true;
-  }
-
-  /** Ours, or an earlier process's at the address that this one has bound: that process is gone. */
-  #replaces(holder: Holder | undefined): boolean {
-    const { instance, host, address } = this.#self;
-    return holder?.instance === instance || (holder?.host === host && holder?.address === address);
-  }
-
-  async #lead(projection: Projection): Promise<void> {
+  async #lead(key: LeaderKey, projection: Projection): Promise<void> {
     let onLost: (error: Error) => void = () => undefined;
     const lost = new Promise<Error>((resolve) => {
       onLost = resolve;
     });
     this.#lost = onLost;
-    const renewal = this.#startRenewal(onLost);
+    const renewal = key.startRenewal(onLost);
     let term: Term | undefined;
     try {
       const options = {
         ...this.#options,
-        maySend: () => this.#clock.monotonic() < this.#validUntilMs,
+        maySend: () => key.isValid,
         onLost,
       };
       term = await Term.begin(options, projection);
@@ -260,49 +205,11 @@ export class Leader implements Part {
         // Without a connection the key vanishes by itself. The store is written when the next one leads already.
         if (!this.#nats.unready()) {
           await renewal.settled();
-          await this.#bucket?.release(KEY, this.#revision).catch(() => undefined);
+          await key.release();
         }
         await term?.projection.flush().catch(() => undefined);
       }
       await term?.stop();
-    }
-  }
-
-  /** Renews the key each second. */
-  #startRenewal(onLost: (error: Error) => void) {
-    let renewing: Promise<void> | undefined;
-    const stop = this.#clock.every(RENEW_MS, () => {
-      // Two at once would expect the same revision: the second would be refused.
-      renewing ??= this.#renew(onLost).finally(() => {
-        renewing = undefined;
-      });
-    });
-    return { stop, settled: async () => renewing };
-  }
-
-  async #renew(onLost: (error: Error) => void): Promise<void> {
-    const askedAtMs = this.#clock.monotonic();
-    try {
-      const value = JSON.stringify(this.#self);
-      this.#revision = (await this.#bucket?.update(KEY, value, this.#revision)) ?? 0;
-      this.#validUntilMs = askedAtMs + TTL_MS - MARGIN_MS;
-    } catch (error) {
-      const taken = error instanceof ArrwError && error.code === "ABORTED" && !(await this.#stillOurs());
-      if (taken || this.#clock.monotonic() > this.#validUntilMs) {
-        onLost(unavailable("the leader's key could not be renewed", { cause: error }));
-      }
-    }
-  }
-
-  /** A renewal whose reply was lost leaves the key with a revision that we don't know. */
-  async #stillOurs(): Promise<boolean> {
-    try {
-      const entry = await this.#bucket?.get(KEY);
-      if (!entry || (JSON.parse(entry.value) as Holder).instance !== this.#self.instance) return false;
-      this.#revision = entry.revision;
-      return true;
-    } catch {
-      return false;
     }
   }
 }
