@@ -982,7 +982,10 @@ export interface TypeStats {
   pendingJobs: bigint;
   /** Leased to workers. */
   runningJobs: bigint;
-  /** How long the oldest pending one has been ready; unset = there is none. */
+  /**
+   * How long the oldest that waits for a slot has been ready; unset = none does. Those behind a concurrency_key, or behind
+   * another index job of their library, wait for that.
+   */
   oldestPendingAge:
     | Duration
     | undefined;
