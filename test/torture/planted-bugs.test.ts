@@ -13,6 +13,9 @@ const CAUGHT_BY: Readonly<Record<PlantedBug["name"], readonly string[]>> = {
   "index-fence": ["fence"],
 };
 
+/** Whether a bug bites is up to the moment, too: a leader may wake up to hear first that it leads no more. */
+const MAX_TURNS = 3;
+
 for (const bug of PLANTED_BUGS) {
   const { name, guard } = bug;
 
@@ -24,12 +27,14 @@ for (const bug of PLANTED_BUGS) {
   test(`without "${guard}" a violation is reported`, async (t) => {
     const tree = await plant(bug);
     t.after(() => tree.remove());
-    const { violations } = await run({ ...DIRECTED[name], source: tree.source, keepFolder: false });
-    const checks = new Set(violations.map(({ check }) => check));
-    t.diagnostic(`${violations.length} violations: ${[...checks].join(", ")}`);
-    assert.ok(
-      CAUGHT_BY[name].some((check) => checks.has(check)),
-      `not caught: ${describeViolations(violations)}`,
-    );
+    let seen = "";
+    for (let turn = 1; turn <= MAX_TURNS; turn++) {
+      const { violations } = await run({ ...DIRECTED[name], source: tree.source, keepFolder: false });
+      const checks = new Set(violations.map(({ check }) => check));
+      t.diagnostic(`turn ${turn}: ${violations.length} violations: ${[...checks].join(", ")}`);
+      if (CAUGHT_BY[name].some((check) => checks.has(check))) return;
+      seen = describeViolations(violations);
+    }
+    assert.fail(`not caught: ${seen}`);
   });
 }

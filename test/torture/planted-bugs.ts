@@ -29,10 +29,10 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: "expected-sequence",
-    guard: "an append names the sequence that it expects before it",
+    guard: "an append names what it expects before it",
     file: "platform/nats/publisher.ts",
-    find: '"Nats-Expected-Last-Sequence"',
-    replace: '"Arrw-Without-Meaning"',
+    find: "const { expectedLastSequence, messageId, expectedLastMessageId } = options;",
+    replace: "const [messageId, expectedLastSequence, expectedLastMessageId]: any[] = [options.messageId];",
   },
   {
     name: "outcomes-through",
