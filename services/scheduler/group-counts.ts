@@ -12,11 +12,6 @@ export interface Group extends Kind {
   readonly libraryId: string;
 }
 
-export function groupOf(state: JobState): Group {
-  const { libraryId, type, status } = state.job;
-  return { libraryId, type, status };
-}
-
 interface Counted extends Group {
   count: number;
 }

@@ -36,7 +36,6 @@ const leader: Leader = new Leader({
   openStore: () => openFiles(storePath, log),
   address: advertisedAddress(config),
   leaseTimeoutMs: config.ARRW_LEASE_TIMEOUT_MS,
-  maxActiveJobs: config.ARRW_MAX_ACTIVE_JOBS,
   limits: {
     maxAgeMs: config.ARRW_RETENTION_MAX_AGE_MS,
     maxJobs: config.ARRW_RETENTION_MAX_JOBS,

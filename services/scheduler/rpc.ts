@@ -42,12 +42,12 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
 
     listJobs: async ({ filter, pageSize, pageToken }) => {
       const view = leader.view();
-      const { page, through } = await pageOf(leader, view, filter, pageSize, pageToken);
+      const page = await pageOf(leader, view, filter, pageSize, pageToken);
       return {
         jobs: page.jobs.map((job) => explained(view, job)),
         nextPageToken: page.nextPageToken,
         totalSize: page.totalSize === undefined ? undefined : BigInt(page.totalSize),
-        cursor: Buffer.from(`1:${through}`).toString("base64url"),
+        cursor: Buffer.from(`1:${page.through}`).toString("base64url"),
         staleSequence: view.staleSequence,
       };
     },
@@ -55,14 +55,14 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
     cancelJob: async ({ jobId, reason }) => {
       const term = leader.term();
       const entry = await changeJob(term, jobId, { kind: "requestCancel", reason }, maxActiveJobs);
-      return { job: visible(leader.view(), entry, jobId) };
+      return { job: visible(viewOf(term), entry, jobId) };
     },
 
     retryJob: async ({ jobId, fromCheckpoint, endedRevision }) => {
       const term = leader.term();
       const retry = { kind: "retry", fromCheckpoint, endedRevision } as const;
       const entry = await changeJob(term, jobId, retry, maxActiveJobs);
-      return { job: visible(leader.view(), entry, jobId) };
+      return { job: visible(viewOf(term), entry, jobId) };
     },
 
     deleteJob: async ({ jobId }) => {
@@ -73,7 +73,7 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
     changeJobs: async (request, { deadlineMs }) => {
       const term = leader.term();
       const list = async (filter: JobFilter, pageSize: number, pageToken: string): Promise<Page> =>
-        (await pageOf(leader, leader.view(), filter, pageSize, pageToken)).page;
+        pageOf(leader, leader.view(), filter, pageSize, pageToken);
       const now = Date.now();
       const endMs = deadlineMs - Math.min(BULK_MARGIN_MS, (deadlineMs - now) / 4);
       const isTimeUp = (): boolean => leader.current() !== term || Date.now() > endMs;
@@ -107,14 +107,19 @@ async function pageOf(
   filter: JobFilter | undefined,
   pageSize: number,
   pageToken: string,
-): Promise<{ page: Page; through: number }> {
+): Promise<Page> {
   const { store, position } = view.projection;
   const page = await store.list(filter, pageSize, pageToken, () => position.sequence);
   // Another may lead, or the projection be another, by now.
   if (leader.view().projection !== view.projection) {
     throw unavailable("the scheduler stopped leading", { retryAfterMs: 500 });
   }
-  return { page, through: page.through };
+  return page;
+}
+
+/** What is durable is answered, also when the term has ended meanwhile: a repeat would find it changed. */
+function viewOf(term: Term): View {
+  return { projection: term.projection, term, staleSequence: 0n };
 }
 
 /** The job for a client. @throws NOT_FOUND; UNAVAILABLE where a standby can't know that */

@@ -31,7 +31,6 @@ export interface TermOptions {
   readonly metrics: Pick<SchedulerMetrics, "appended" | "outcome" | "transition" | "workerLost">;
   readonly address: string;
   readonly leaseTimeoutMs: number;
-  readonly maxActiveJobs: number;
   readonly limits: RetentionLimits;
   readonly closeFence: CloseFence;
   /** False once another scheduler may lead. */

@@ -68,7 +68,6 @@ export class SimulatedScheduler {
       openStore: () => new MemoryStore(this.#disk, host),
       address: host.name,
       leaseTimeoutMs: LEASE_TIMEOUT_MS,
-      maxActiveJobs: 10_000,
       limits: { maxAgeMs: 3_600_000, maxJobs: keepJobs, journalMaxBytes: journalBytes },
       closeFence: async (_libraryId, jobId, lease) => {
         await index.end({ host, random: host.random }, jobId, lease);

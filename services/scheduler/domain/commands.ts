@@ -63,8 +63,6 @@ export type Command =
   | { readonly kind: "fenceClosed"; readonly lease: bigint }
   | { readonly kind: "delete" };
 
-export type CommandKind = Command["kind"];
-
 /** Why a command changes nothing. */
 export type Rejection =
   | "EXISTS" // submit: the job is there
