@@ -82,7 +82,12 @@ async function retryJob(
   if (request.failedItemsOnly) throw notAvailable("RetryJob with failed_items_only");
   if (!isJobId(jobId)) throw notFound("job", jobId);
   const endedRevision = request.endedRevision || (await revisionOfEnd(scheduler, jobId, context));
-  const bytes = encode(SchedulerRetryJob, { jobId, fromCheckpoint, endedRevision });
+  const bytes = encode(SchedulerRetryJob, {
+    jobId,
+    fromCheckpoint,
+    endedRevision,
+    failedItemsOnly: false,
+  });
   return scheduler.call(SchedulerServiceService.retryJob, bytes, context);
 }
 

@@ -162,6 +162,9 @@ export class Library {
       diskBytes: BigInt((await storedBytes(this.#options.folder)) + (saved?.bytes ?? 0)),
       memoryBytes: BigInt(progress ? progress.indexBytes + progress.blockBytes : 0),
       createdAt: new Date(row.createdAtMs),
+      previousGeneration: 0n,
+      previousGenerationExpiresAt: undefined,
+      buildingGeneration: 0n,
     };
   }
 

@@ -219,6 +219,9 @@ function grantOf(state: JobState): LeaseGrant {
     progress: job.progress,
     totalTimeout: remaining(state),
     leasesBefore: state.leasesGranted - 1,
+    createdAt: job.createdAt,
+    run: state.retried + 1,
+    failedItemsOnly: state.failedItemsOnly,
   };
 }
 

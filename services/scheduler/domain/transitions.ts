@@ -69,6 +69,8 @@ export function submitted(submission: Submission, now: Date): JobState {
     cancelReason: "",
     attemptsFailed: 0,
     deadline: deadlineOf(job, runAt ?? now),
+    retried: 0,
+    failedItemsOnly: false,
   };
 }
 
@@ -96,6 +98,8 @@ export function retried(state: JobState, fromCheckpoint: boolean, now: Date): Jo
     cancelReason: "",
     attemptsFailed: job.attempt,
     deadline: deadlineOf(job, now),
+    retried: state.retried + 1,
+    failedItemsOnly: false,
   });
 }
 

@@ -22,7 +22,14 @@ const failed = (): Outcome["outcome"] => {
 };
 
 const retry = async ({ client }: SchedulerProcess, jobId: string): Promise<Job | undefined> =>
-  (await unary(client, client.retryJob, { jobId, fromCheckpoint: false, endedRevision: 0n }, TIMEOUT)).job;
+  (
+    await unary(
+      client,
+      client.retryJob,
+      { jobId, fromCheckpoint: false, endedRevision: 0n, failedItemsOnly: false },
+      TIMEOUT,
+    )
+  ).job;
 
 const remove = ({ client }: SchedulerProcess, jobId: string) =>
   unary(client, client.deleteJob, { jobId }, TIMEOUT);

@@ -64,8 +64,9 @@ export interface EmbeddingConfig {
    * Who embeds. "" = hashing.
    *  * hashing: on the spot, without network; signed feature hashing of words and character n-grams. It finds texts
    *    that share words and spellings, not meanings.
-   *  * openai: any service with OpenAI's /v1/embeddings (OpenAI, Ollama, vLLM, TEI); not in this version.
-   *  * cohere: Cohere's embed API; not in this version.
+   *  * openai: any service with OpenAI's /v1/embeddings (OpenAI, Ollama, vLLM, TEI). The servers' settings name its
+   *    address and key. Needs model and dimensions.
+   *  * cohere: Cohere's embed API; likewise.
    *  * none: nobody; documents and queries carry vectors.
    */
   provider: string;

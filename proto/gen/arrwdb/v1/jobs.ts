@@ -228,7 +228,7 @@ export interface BatchImportSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Builds an index beside the live one, checks it and swaps it in. UNIMPLEMENTED in this version. */
+/** Builds an index beside the live one, checks it and swaps it in. */
 export interface IndexRebuildSpec {
   /** hnsw or flat; "" = as it is. */
   indexType: string;
@@ -241,12 +241,12 @@ export interface IndexRebuildSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Builds the index anew without removed vectors. UNIMPLEMENTED in this version. */
+/** Builds the index anew without removed vectors. */
 export interface IndexOptimizeSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Embeds all chunks anew, checks the new index and swaps it in. UNIMPLEMENTED in this version. */
+/** Embeds all chunks anew, checks the new index and swaps it in. */
 export interface RegenerateEmbeddingsSpec {
   /** Unset = the same provider, model and dimensions. */
   embedding:
@@ -257,7 +257,7 @@ export interface RegenerateEmbeddingsSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Removes documents by id or by filter. UNIMPLEMENTED in this version. */
+/** Removes documents by id or by filter. */
 export interface BatchDeleteSpec {
   /** Which documents; ids that aren't there count as failed. Unset in a Job. */
   documentIds: string[];
@@ -266,7 +266,7 @@ export interface BatchDeleteSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Writes all documents of a library to a file that DownloadExport gives out. UNIMPLEMENTED in this version. */
+/** Writes all documents of a library to a file that DownloadExport gives out. */
 export interface BatchExportSpec {
   /** json, ndjson or csv; "" = json. */
   format: string;
@@ -348,6 +348,30 @@ export interface IndexRebuildResult {
   vectorsReindexed: bigint;
   /** The new generation against exact search, on a sample: 0..1. */
   recallAt10: number;
+  /** The same of the old generation. */
+  oldRecallAt10: number;
+  /** Queries of the sample; 0 = the library was empty. */
+  sampleQueries: number;
+  /** Median duration of a search in the old index, ms. */
+  oldSearchP50Ms: number;
+  /** 99th percentile of it, ms. */
+  oldSearchP99Ms: number;
+  /** Median duration of a search in the new index, ms. */
+  newSearchP50Ms: number;
+  /** 99th percentile of it, ms. */
+  newSearchP99Ms: number;
+  /** Memory of the old index. */
+  oldMemoryBytes: bigint;
+  /** Memory of the new index. */
+  newMemoryBytes: bigint;
+  /** Size of the old index on disk. */
+  oldDiskBytes: bigint;
+  /** Size of the new index on disk. */
+  newDiskBytes: bigint;
+  /** From the start of the build to the swap. */
+  buildSeconds: number;
+  /** The generation that answers searches now. */
+  generation: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -359,6 +383,14 @@ export interface IndexOptimizeResult {
   memoryFreedBytes: bigint;
   /** Bytes on disk won. */
   diskFreedBytes: bigint;
+  /** Removed vectors that the old index held; 0 = there was nothing to win, and the index stayed. */
+  tombstonesDropped: bigint;
+  /** The new generation against exact search, on a sample: 0..1; 0 when the index stayed. */
+  recallAt10: number;
+  /** From the start of the build to the swap; 0 when the index stayed. */
+  buildSeconds: number;
+  /** The generation that answers searches now. */
+  generation: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -368,6 +400,16 @@ export interface RegenerateEmbeddingsResult {
   chunksReembedded: bigint;
   /** Chunks whose embedding was known already. */
   embeddingsReused: bigint;
+  /** The new generation against exact search, on a sample: 0..1. */
+  recallAt10: number;
+  /** What searches and imports embed with now. */
+  embedding:
+    | EmbeddingConfig
+    | undefined;
+  /** From the start of the build to the swap. */
+  buildSeconds: number;
+  /** The generation that answers searches now. */
+  generation: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -390,6 +432,10 @@ export interface BatchExportResult {
   fileSizeBytes: bigint;
   /** Hex. */
   sha256: string;
+  /** Chunks in it. */
+  chunksExported: bigint;
+  /** When the file is removed. */
+  expiresAt: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -735,7 +781,10 @@ export interface RetryJobRequest {
   jobId: string;
   /** Go on from the last checkpoint instead of from the start; a COMPLETED job has none. */
   fromCheckpoint: boolean;
-  /** Part C: only the items that failed. UNIMPLEMENTED in this version. */
+  /**
+   * Run only the items that failed, of a batch_import or batch_delete whose input is still kept; its counts are then those of
+   * all runs. Not together with from_checkpoint. FAILED_PRECONDITION: the job's type has no items, or none failed.
+   */
   failedItemsOnly: boolean;
   /**
    * Revision of the ended job as the caller saw it, 0 = whatever it is: when the job has gone on since, nothing is done
@@ -2836,7 +2885,25 @@ export const BatchImportResult: MessageFns<BatchImportResult> = {
 };
 
 function createBaseIndexRebuildResult(): IndexRebuildResult {
-  return { oldIndexType: "", newIndexType: "", vectorsReindexed: 0n, recallAt10: 0, _unknownFields: {} };
+  return {
+    oldIndexType: "",
+    newIndexType: "",
+    vectorsReindexed: 0n,
+    recallAt10: 0,
+    oldRecallAt10: 0,
+    sampleQueries: 0,
+    oldSearchP50Ms: 0,
+    oldSearchP99Ms: 0,
+    newSearchP50Ms: 0,
+    newSearchP99Ms: 0,
+    oldMemoryBytes: 0n,
+    newMemoryBytes: 0n,
+    oldDiskBytes: 0n,
+    newDiskBytes: 0n,
+    buildSeconds: 0,
+    generation: 0n,
+    _unknownFields: {},
+  };
 }
 
 export const IndexRebuildResult: MessageFns<IndexRebuildResult> = {
@@ -2855,6 +2922,57 @@ export const IndexRebuildResult: MessageFns<IndexRebuildResult> = {
     }
     if (message.recallAt10 !== 0) {
       writer.uint32(33).double(message.recallAt10);
+    }
+    if (message.oldRecallAt10 !== 0) {
+      writer.uint32(41).double(message.oldRecallAt10);
+    }
+    if (message.sampleQueries !== 0) {
+      writer.uint32(48).int32(message.sampleQueries);
+    }
+    if (message.oldSearchP50Ms !== 0) {
+      writer.uint32(57).double(message.oldSearchP50Ms);
+    }
+    if (message.oldSearchP99Ms !== 0) {
+      writer.uint32(65).double(message.oldSearchP99Ms);
+    }
+    if (message.newSearchP50Ms !== 0) {
+      writer.uint32(73).double(message.newSearchP50Ms);
+    }
+    if (message.newSearchP99Ms !== 0) {
+      writer.uint32(81).double(message.newSearchP99Ms);
+    }
+    if (message.oldMemoryBytes !== 0n) {
+      if (BigInt.asIntN(64, message.oldMemoryBytes) !== message.oldMemoryBytes) {
+        throw new globalThis.Error("value provided for field message.oldMemoryBytes of type int64 too large");
+      }
+      writer.uint32(88).int64(message.oldMemoryBytes);
+    }
+    if (message.newMemoryBytes !== 0n) {
+      if (BigInt.asIntN(64, message.newMemoryBytes) !== message.newMemoryBytes) {
+        throw new globalThis.Error("value provided for field message.newMemoryBytes of type int64 too large");
+      }
+      writer.uint32(96).int64(message.newMemoryBytes);
+    }
+    if (message.oldDiskBytes !== 0n) {
+      if (BigInt.asIntN(64, message.oldDiskBytes) !== message.oldDiskBytes) {
+        throw new globalThis.Error("value provided for field message.oldDiskBytes of type int64 too large");
+      }
+      writer.uint32(104).int64(message.oldDiskBytes);
+    }
+    if (message.newDiskBytes !== 0n) {
+      if (BigInt.asIntN(64, message.newDiskBytes) !== message.newDiskBytes) {
+        throw new globalThis.Error("value provided for field message.newDiskBytes of type int64 too large");
+      }
+      writer.uint32(112).int64(message.newDiskBytes);
+    }
+    if (message.buildSeconds !== 0) {
+      writer.uint32(121).double(message.buildSeconds);
+    }
+    if (message.generation !== 0n) {
+      if (BigInt.asIntN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type int64 too large");
+      }
+      writer.uint32(128).int64(message.generation);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2912,6 +3030,102 @@ export const IndexRebuildResult: MessageFns<IndexRebuildResult> = {
             message.recallAt10 = reader.double();
             continue;
           }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.oldRecallAt10 = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.sampleQueries = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.oldSearchP50Ms = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 65) {
+              break;
+            }
+
+            message.oldSearchP99Ms = reader.double();
+            continue;
+          }
+          case 9: {
+            if (tag !== 73) {
+              break;
+            }
+
+            message.newSearchP50Ms = reader.double();
+            continue;
+          }
+          case 10: {
+            if (tag !== 81) {
+              break;
+            }
+
+            message.newSearchP99Ms = reader.double();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.oldMemoryBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.newMemoryBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.oldDiskBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.newDiskBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.buildSeconds = reader.double();
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.generation = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2943,12 +3157,43 @@ export const IndexRebuildResult: MessageFns<IndexRebuildResult> = {
       ? BigInt(object.vectorsReindexed)
       : 0n;
     message.recallAt10 = object.recallAt10 ?? 0;
+    message.oldRecallAt10 = object.oldRecallAt10 ?? 0;
+    message.sampleQueries = object.sampleQueries ?? 0;
+    message.oldSearchP50Ms = object.oldSearchP50Ms ?? 0;
+    message.oldSearchP99Ms = object.oldSearchP99Ms ?? 0;
+    message.newSearchP50Ms = object.newSearchP50Ms ?? 0;
+    message.newSearchP99Ms = object.newSearchP99Ms ?? 0;
+    message.oldMemoryBytes = (object.oldMemoryBytes !== undefined && object.oldMemoryBytes !== null)
+      ? BigInt(object.oldMemoryBytes)
+      : 0n;
+    message.newMemoryBytes = (object.newMemoryBytes !== undefined && object.newMemoryBytes !== null)
+      ? BigInt(object.newMemoryBytes)
+      : 0n;
+    message.oldDiskBytes = (object.oldDiskBytes !== undefined && object.oldDiskBytes !== null)
+      ? BigInt(object.oldDiskBytes)
+      : 0n;
+    message.newDiskBytes = (object.newDiskBytes !== undefined && object.newDiskBytes !== null)
+      ? BigInt(object.newDiskBytes)
+      : 0n;
+    message.buildSeconds = object.buildSeconds ?? 0;
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
     return message;
   },
 };
 
 function createBaseIndexOptimizeResult(): IndexOptimizeResult {
-  return { vectorsCompacted: 0n, memoryFreedBytes: 0n, diskFreedBytes: 0n, _unknownFields: {} };
+  return {
+    vectorsCompacted: 0n,
+    memoryFreedBytes: 0n,
+    diskFreedBytes: 0n,
+    tombstonesDropped: 0n,
+    recallAt10: 0,
+    buildSeconds: 0,
+    generation: 0n,
+    _unknownFields: {},
+  };
 }
 
 export const IndexOptimizeResult: MessageFns<IndexOptimizeResult> = {
@@ -2970,6 +3215,24 @@ export const IndexOptimizeResult: MessageFns<IndexOptimizeResult> = {
         throw new globalThis.Error("value provided for field message.diskFreedBytes of type int64 too large");
       }
       writer.uint32(24).int64(message.diskFreedBytes);
+    }
+    if (message.tombstonesDropped !== 0n) {
+      if (BigInt.asIntN(64, message.tombstonesDropped) !== message.tombstonesDropped) {
+        throw new globalThis.Error("value provided for field message.tombstonesDropped of type int64 too large");
+      }
+      writer.uint32(32).int64(message.tombstonesDropped);
+    }
+    if (message.recallAt10 !== 0) {
+      writer.uint32(41).double(message.recallAt10);
+    }
+    if (message.buildSeconds !== 0) {
+      writer.uint32(49).double(message.buildSeconds);
+    }
+    if (message.generation !== 0n) {
+      if (BigInt.asIntN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type int64 too large");
+      }
+      writer.uint32(56).int64(message.generation);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -3019,6 +3282,38 @@ export const IndexOptimizeResult: MessageFns<IndexOptimizeResult> = {
             message.diskFreedBytes = reader.int64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.tombstonesDropped = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.recallAt10 = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.buildSeconds = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.generation = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3053,12 +3348,28 @@ export const IndexOptimizeResult: MessageFns<IndexOptimizeResult> = {
     message.diskFreedBytes = (object.diskFreedBytes !== undefined && object.diskFreedBytes !== null)
       ? BigInt(object.diskFreedBytes)
       : 0n;
+    message.tombstonesDropped = (object.tombstonesDropped !== undefined && object.tombstonesDropped !== null)
+      ? BigInt(object.tombstonesDropped)
+      : 0n;
+    message.recallAt10 = object.recallAt10 ?? 0;
+    message.buildSeconds = object.buildSeconds ?? 0;
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
+      : 0n;
     return message;
   },
 };
 
 function createBaseRegenerateEmbeddingsResult(): RegenerateEmbeddingsResult {
-  return { chunksReembedded: 0n, embeddingsReused: 0n, _unknownFields: {} };
+  return {
+    chunksReembedded: 0n,
+    embeddingsReused: 0n,
+    recallAt10: 0,
+    embedding: undefined,
+    buildSeconds: 0,
+    generation: 0n,
+    _unknownFields: {},
+  };
 }
 
 export const RegenerateEmbeddingsResult: MessageFns<RegenerateEmbeddingsResult> = {
@@ -3074,6 +3385,21 @@ export const RegenerateEmbeddingsResult: MessageFns<RegenerateEmbeddingsResult> 
         throw new globalThis.Error("value provided for field message.embeddingsReused of type int64 too large");
       }
       writer.uint32(16).int64(message.embeddingsReused);
+    }
+    if (message.recallAt10 !== 0) {
+      writer.uint32(25).double(message.recallAt10);
+    }
+    if (message.embedding !== undefined) {
+      EmbeddingConfig.encode(message.embedding, writer.uint32(34).fork()).join();
+    }
+    if (message.buildSeconds !== 0) {
+      writer.uint32(41).double(message.buildSeconds);
+    }
+    if (message.generation !== 0n) {
+      if (BigInt.asIntN(64, message.generation) !== message.generation) {
+        throw new globalThis.Error("value provided for field message.generation of type int64 too large");
+      }
+      writer.uint32(48).int64(message.generation);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -3115,6 +3441,38 @@ export const RegenerateEmbeddingsResult: MessageFns<RegenerateEmbeddingsResult> 
             message.embeddingsReused = reader.int64() as bigint;
             continue;
           }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.recallAt10 = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.embedding = EmbeddingConfig.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.buildSeconds = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.generation = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3145,6 +3503,14 @@ export const RegenerateEmbeddingsResult: MessageFns<RegenerateEmbeddingsResult> 
       : 0n;
     message.embeddingsReused = (object.embeddingsReused !== undefined && object.embeddingsReused !== null)
       ? BigInt(object.embeddingsReused)
+      : 0n;
+    message.recallAt10 = object.recallAt10 ?? 0;
+    message.embedding = (object.embedding !== undefined && object.embedding !== null)
+      ? EmbeddingConfig.fromPartial(object.embedding)
+      : undefined;
+    message.buildSeconds = object.buildSeconds ?? 0;
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? BigInt(object.generation)
       : 0n;
     return message;
   },
@@ -3240,7 +3606,15 @@ export const BatchDeleteResult: MessageFns<BatchDeleteResult> = {
 };
 
 function createBaseBatchExportResult(): BatchExportResult {
-  return { documentsExported: 0n, format: "", fileSizeBytes: 0n, sha256: "", _unknownFields: {} };
+  return {
+    documentsExported: 0n,
+    format: "",
+    fileSizeBytes: 0n,
+    sha256: "",
+    chunksExported: 0n,
+    expiresAt: undefined,
+    _unknownFields: {},
+  };
 }
 
 export const BatchExportResult: MessageFns<BatchExportResult> = {
@@ -3262,6 +3636,15 @@ export const BatchExportResult: MessageFns<BatchExportResult> = {
     }
     if (message.sha256 !== "") {
       writer.uint32(34).string(message.sha256);
+    }
+    if (message.chunksExported !== 0n) {
+      if (BigInt.asIntN(64, message.chunksExported) !== message.chunksExported) {
+        throw new globalThis.Error("value provided for field message.chunksExported of type int64 too large");
+      }
+      writer.uint32(40).int64(message.chunksExported);
+    }
+    if (message.expiresAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.expiresAt), writer.uint32(50).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -3319,6 +3702,22 @@ export const BatchExportResult: MessageFns<BatchExportResult> = {
             message.sha256 = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.chunksExported = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.expiresAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3352,6 +3751,10 @@ export const BatchExportResult: MessageFns<BatchExportResult> = {
       ? BigInt(object.fileSizeBytes)
       : 0n;
     message.sha256 = object.sha256 ?? "";
+    message.chunksExported = (object.chunksExported !== undefined && object.chunksExported !== null)
+      ? BigInt(object.chunksExported)
+      : 0n;
+    message.expiresAt = object.expiresAt ?? undefined;
     return message;
   },
 };
@@ -8072,10 +8475,7 @@ export const TypeStats: MessageFns<TypeStats> = {
  */
 export type JobServiceService = typeof JobServiceService;
 export const JobServiceService = {
-  /**
-   * Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body.
-   * UNIMPLEMENTED: a spec that this version can't run.
-   */
+  /** Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body. */
   submitJob: {
     path: "/arrwdb.v1.JobService/SubmitJob" as const,
     requestStream: false as const,
@@ -8252,7 +8652,10 @@ export const JobServiceService = {
     responseSerialize: (value: GetJobLogsResponse): Buffer => Buffer.from(GetJobLogsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetJobLogsResponse => GetJobLogsResponse.decode(value),
   },
-  /** Part C: UNIMPLEMENTED in this version. The outcome of each item of a job. */
+  /**
+   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known.
+   * FAILED_PRECONDITION: the job's type has no items.
+   */
   listJobItems: {
     path: "/arrwdb.v1.JobService/ListJobItems" as const,
     requestStream: false as const,
@@ -8263,7 +8666,10 @@ export const JobServiceService = {
       Buffer.from(ListJobItemsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListJobItemsResponse => ListJobItemsResponse.decode(value),
   },
-  /** Part C: UNIMPLEMENTED in this version. The file of a completed batch_export. */
+  /**
+   * The file of a completed batch_export, from any byte on. FAILED_PRECONDITION: the job is no export or is not COMPLETED;
+   * reason EXPORT_EXPIRED: its file is no longer kept. OUT_OF_RANGE: the offset is behind the end.
+   */
   downloadExport: {
     path: "/arrwdb.v1.JobService/DownloadExport" as const,
     requestStream: false as const,
@@ -8278,10 +8684,7 @@ export const JobServiceService = {
 } as const;
 
 export interface JobServiceServer extends UntypedServiceImplementation {
-  /**
-   * Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body.
-   * UNIMPLEMENTED: a spec that this version can't run.
-   */
+  /** Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body. */
   submitJob: handleUnaryCall<SubmitJobRequest, SubmitJobResponse>;
   /** Up to 10,000 jobs, each with its own outcome, in order. The call fails only for what concerns all of them. */
   submitJobs: handleUnaryCall<SubmitJobsRequest, SubmitJobsResponse>;
@@ -8335,17 +8738,20 @@ export interface JobServiceServer extends UntypedServiceImplementation {
    * with the oldest line that is. NOT_FOUND also when the job is deleted meanwhile.
    */
   getJobLogs: handleServerStreamingCall<GetJobLogsRequest, GetJobLogsResponse>;
-  /** Part C: UNIMPLEMENTED in this version. The outcome of each item of a job. */
+  /**
+   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known.
+   * FAILED_PRECONDITION: the job's type has no items.
+   */
   listJobItems: handleUnaryCall<ListJobItemsRequest, ListJobItemsResponse>;
-  /** Part C: UNIMPLEMENTED in this version. The file of a completed batch_export. */
+  /**
+   * The file of a completed batch_export, from any byte on. FAILED_PRECONDITION: the job is no export or is not COMPLETED;
+   * reason EXPORT_EXPIRED: its file is no longer kept. OUT_OF_RANGE: the offset is behind the end.
+   */
   downloadExport: handleServerStreamingCall<DownloadExportRequest, DownloadExportResponse>;
 }
 
 export interface JobServiceClient extends Client {
-  /**
-   * Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body.
-   * UNIMPLEMENTED: a spec that this version can't run.
-   */
+  /** Makes one job; it is durable when this returns. ALREADY_EXISTS: the request_id was used with another body. */
   submitJob(
     request: SubmitJobRequest,
     callback: (error: ServiceError | null, response: SubmitJobResponse) => void,
@@ -8583,7 +8989,10 @@ export interface JobServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<GetJobLogsResponse>;
-  /** Part C: UNIMPLEMENTED in this version. The outcome of each item of a job. */
+  /**
+   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known.
+   * FAILED_PRECONDITION: the job's type has no items.
+   */
   listJobItems(
     request: ListJobItemsRequest,
     callback: (error: ServiceError | null, response: ListJobItemsResponse) => void,
@@ -8599,7 +9008,10 @@ export interface JobServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListJobItemsResponse) => void,
   ): ClientUnaryCall;
-  /** Part C: UNIMPLEMENTED in this version. The file of a completed batch_export. */
+  /**
+   * The file of a completed batch_export, from any byte on. FAILED_PRECONDITION: the job is no export or is not COMPLETED;
+   * reason EXPORT_EXPIRED: its file is no longer kept. OUT_OF_RANGE: the offset is behind the end.
+   */
   downloadExport(
     request: DownloadExportRequest,
     options?: Partial<CallOptions>,

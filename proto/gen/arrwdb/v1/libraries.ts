@@ -58,7 +58,17 @@ export interface Library {
   /** Bytes of memory of its index; 0 while it is not loaded. */
   memoryBytes: bigint;
   /** When it was created. */
-  createdAt: Date | undefined;
+  createdAt:
+    | Date
+    | undefined;
+  /** The generation that RollbackGeneration would go back to; 0 = none. */
+  previousGeneration: bigint;
+  /** Until when it is kept; unset = there is none. */
+  previousGenerationExpiresAt:
+    | Date
+    | undefined;
+  /** The generation that a job builds now; 0 = none. */
+  buildingGeneration: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -260,7 +270,10 @@ export interface WatchLibraryRequest {
 export interface WatchLibraryResponse {
   /** Position behind this event; opaque. */
   cursor: string;
-  /** document.upserted, document.deleted, generation.swapped. */
+  /**
+   * document.upserted, document.deleted, generation.swapped, generation.rolled_back; "" = the first message of a watch from
+   * now: nothing has happened yet, and its cursor is where the watch begins.
+   */
   event: string;
   /** When it happened. */
   at:
@@ -302,6 +315,9 @@ function createBaseLibrary(): Library {
     diskBytes: 0n,
     memoryBytes: 0n,
     createdAt: undefined,
+    previousGeneration: 0n,
+    previousGenerationExpiresAt: undefined,
+    buildingGeneration: 0n,
     _unknownFields: {},
   };
 }
@@ -367,6 +383,21 @@ export const Library: MessageFns<Library> = {
     }
     if (message.createdAt !== undefined) {
       Timestamp.encode(toTimestamp(message.createdAt), writer.uint32(106).fork()).join();
+    }
+    if (message.previousGeneration !== 0n) {
+      if (BigInt.asIntN(64, message.previousGeneration) !== message.previousGeneration) {
+        throw new globalThis.Error("value provided for field message.previousGeneration of type int64 too large");
+      }
+      writer.uint32(112).int64(message.previousGeneration);
+    }
+    if (message.previousGenerationExpiresAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.previousGenerationExpiresAt), writer.uint32(122).fork()).join();
+    }
+    if (message.buildingGeneration !== 0n) {
+      if (BigInt.asIntN(64, message.buildingGeneration) !== message.buildingGeneration) {
+        throw new globalThis.Error("value provided for field message.buildingGeneration of type int64 too large");
+      }
+      writer.uint32(128).int64(message.buildingGeneration);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -496,6 +527,30 @@ export const Library: MessageFns<Library> = {
             message.createdAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.previousGeneration = reader.int64() as bigint;
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.previousGenerationExpiresAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.buildingGeneration = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -550,6 +605,13 @@ export const Library: MessageFns<Library> = {
       ? BigInt(object.memoryBytes)
       : 0n;
     message.createdAt = object.createdAt ?? undefined;
+    message.previousGeneration = (object.previousGeneration !== undefined && object.previousGeneration !== null)
+      ? BigInt(object.previousGeneration)
+      : 0n;
+    message.previousGenerationExpiresAt = object.previousGenerationExpiresAt ?? undefined;
+    message.buildingGeneration = (object.buildingGeneration !== undefined && object.buildingGeneration !== null)
+      ? BigInt(object.buildingGeneration)
+      : 0n;
     return message;
   },
 };
@@ -2574,7 +2636,10 @@ export const LibraryServiceService = {
     responseSerialize: (value: SearchResponse): Buffer => Buffer.from(SearchResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SearchResponse => SearchResponse.decode(value),
   },
-  /** Part C: UNIMPLEMENTED in this version. Changes of a library as they happen. */
+  /**
+   * Changes of a library as they happen, after a cursor without a gap. Has no deadline unless the client sets one. OUT_OF_RANGE:
+   * after_cursor is no longer held; ErrorInfo has the oldest as "oldest_cursor".
+   */
   watchLibrary: {
     path: "/arrwdb.v1.LibraryService/WatchLibrary" as const,
     requestStream: false as const,
@@ -2585,7 +2650,11 @@ export const LibraryServiceService = {
       Buffer.from(WatchLibraryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchLibraryResponse => WatchLibraryResponse.decode(value),
   },
-  /** Part C: UNIMPLEMENTED in this version. Goes back to the generation before the last swap. */
+  /**
+   * Goes back to the generation before the last swap, which is kept until the next swap or for 24 h; what was written since
+   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or EMBEDDING_CHANGED when that generation has another
+   * embedding and documents were written since.
+   */
   rollbackGeneration: {
     path: "/arrwdb.v1.LibraryService/RollbackGeneration" as const,
     requestStream: false as const,
@@ -2619,9 +2688,16 @@ export interface LibraryServiceServer extends UntypedServiceImplementation {
   deleteDocument: handleUnaryCall<DeleteDocumentRequest, DeleteDocumentResponse>;
   /** The k chunks nearest to a text or a vector. */
   search: handleUnaryCall<SearchRequest, SearchResponse>;
-  /** Part C: UNIMPLEMENTED in this version. Changes of a library as they happen. */
+  /**
+   * Changes of a library as they happen, after a cursor without a gap. Has no deadline unless the client sets one. OUT_OF_RANGE:
+   * after_cursor is no longer held; ErrorInfo has the oldest as "oldest_cursor".
+   */
   watchLibrary: handleServerStreamingCall<WatchLibraryRequest, WatchLibraryResponse>;
-  /** Part C: UNIMPLEMENTED in this version. Goes back to the generation before the last swap. */
+  /**
+   * Goes back to the generation before the last swap, which is kept until the next swap or for 24 h; what was written since
+   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or EMBEDDING_CHANGED when that generation has another
+   * embedding and documents were written since.
+   */
   rollbackGeneration: handleUnaryCall<RollbackGenerationRequest, RollbackGenerationResponse>;
 }
 
@@ -2757,7 +2833,10 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SearchResponse) => void,
   ): ClientUnaryCall;
-  /** Part C: UNIMPLEMENTED in this version. Changes of a library as they happen. */
+  /**
+   * Changes of a library as they happen, after a cursor without a gap. Has no deadline unless the client sets one. OUT_OF_RANGE:
+   * after_cursor is no longer held; ErrorInfo has the oldest as "oldest_cursor".
+   */
   watchLibrary(
     request: WatchLibraryRequest,
     options?: Partial<CallOptions>,
@@ -2767,7 +2846,11 @@ export interface LibraryServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchLibraryResponse>;
-  /** Part C: UNIMPLEMENTED in this version. Goes back to the generation before the last swap. */
+  /**
+   * Goes back to the generation before the last swap, which is kept until the next swap or for 24 h; what was written since
+   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or EMBEDDING_CHANGED when that generation has another
+   * embedding and documents were written since.
+   */
   rollbackGeneration(
     request: RollbackGenerationRequest,
     callback: (error: ServiceError | null, response: RollbackGenerationResponse) => void,

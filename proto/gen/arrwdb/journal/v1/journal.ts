@@ -94,7 +94,13 @@ export interface JobState {
   /** Attempts that ended with a failure, over all retries by hand: the next one has this number + 1. */
   attemptsFailed: number;
   /** When total_timeout is up; unset = never. */
-  deadline: Date | undefined;
+  deadline:
+    | Date
+    | undefined;
+  /** RetryJobs so far: the job's current run is this + 1. */
+  retried: number;
+  /** The current run is for the items alone that failed in the runs before. */
+  failedItemsOnly: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -434,6 +440,8 @@ function createBaseJobState(): JobState {
     cancelReason: "",
     attemptsFailed: 0,
     deadline: undefined,
+    retried: 0,
+    failedItemsOnly: false,
     _unknownFields: {},
   };
 }
@@ -481,6 +489,12 @@ export const JobState: MessageFns<JobState> = {
     }
     if (message.deadline !== undefined) {
       Timestamp.encode(toTimestamp(message.deadline), writer.uint32(98).fork()).join();
+    }
+    if (message.retried !== 0) {
+      writer.uint32(104).int32(message.retried);
+    }
+    if (message.failedItemsOnly !== false) {
+      writer.uint32(112).bool(message.failedItemsOnly);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -602,6 +616,22 @@ export const JobState: MessageFns<JobState> = {
             message.deadline = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.retried = reader.int32();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.failedItemsOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -641,6 +671,8 @@ export const JobState: MessageFns<JobState> = {
     message.cancelReason = object.cancelReason ?? "";
     message.attemptsFailed = object.attemptsFailed ?? 0;
     message.deadline = object.deadline ?? undefined;
+    message.retried = object.retried ?? 0;
+    message.failedItemsOnly = object.failedItemsOnly ?? false;
     return message;
   },
 };

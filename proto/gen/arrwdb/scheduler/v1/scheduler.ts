@@ -159,6 +159,8 @@ export interface RetryJobRequest {
    * it is.
    */
   endedRevision: bigint;
+  /** Only the items that failed. */
+  failedItemsOnly: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1249,7 +1251,7 @@ export const GetQueueStatsResponse: MessageFns<GetQueueStatsResponse> = {
 };
 
 function createBaseRetryJobRequest(): RetryJobRequest {
-  return { jobId: "", fromCheckpoint: false, endedRevision: 0n, _unknownFields: {} };
+  return { jobId: "", fromCheckpoint: false, endedRevision: 0n, failedItemsOnly: false, _unknownFields: {} };
 }
 
 export const RetryJobRequest: MessageFns<RetryJobRequest> = {
@@ -1265,6 +1267,9 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
         throw new globalThis.Error("value provided for field message.endedRevision of type int64 too large");
       }
       writer.uint32(24).int64(message.endedRevision);
+    }
+    if (message.failedItemsOnly !== false) {
+      writer.uint32(32).bool(message.failedItemsOnly);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1314,6 +1319,14 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
             message.endedRevision = reader.int64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.failedItemsOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1344,6 +1357,7 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
     message.endedRevision = (object.endedRevision !== undefined && object.endedRevision !== null)
       ? BigInt(object.endedRevision)
       : 0n;
+    message.failedItemsOnly = object.failedItemsOnly ?? false;
     return message;
   },
 };

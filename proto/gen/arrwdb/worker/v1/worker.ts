@@ -67,6 +67,14 @@ export interface LeaseGrant {
     | undefined;
   /** Leases granted to the job before this one. */
   leasesBefore: number;
+  /** When the job was submitted. */
+  createdAt:
+    | Date
+    | undefined;
+  /** 1 for the job as it was submitted; each RetryJob adds one. */
+  run: number;
+  /** This run is for the items alone that failed in the runs before. */
+  failedItemsOnly: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -381,6 +389,9 @@ function createBaseLeaseGrant(): LeaseGrant {
     progress: undefined,
     totalTimeout: undefined,
     leasesBefore: 0,
+    createdAt: undefined,
+    run: 0,
+    failedItemsOnly: false,
     _unknownFields: {},
   };
 }
@@ -434,6 +445,15 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
     }
     if (message.leasesBefore !== 0) {
       writer.uint32(112).int32(message.leasesBefore);
+    }
+    if (message.createdAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.createdAt), writer.uint32(122).fork()).join();
+    }
+    if (message.run !== 0) {
+      writer.uint32(128).int32(message.run);
+    }
+    if (message.failedItemsOnly !== false) {
+      writer.uint32(136).bool(message.failedItemsOnly);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -571,6 +591,30 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
             message.leasesBefore = reader.int32();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.createdAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.run = reader.int32();
+            continue;
+          }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.failedItemsOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -616,6 +660,9 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
       ? Duration.fromPartial(object.totalTimeout)
       : undefined;
     message.leasesBefore = object.leasesBefore ?? 0;
+    message.createdAt = object.createdAt ?? undefined;
+    message.run = object.run ?? 0;
+    message.failedItemsOnly = object.failedItemsOnly ?? false;
     return message;
   },
 };
