@@ -161,8 +161,8 @@ export class Attempt implements JobContext {
   }
 
   #callHandler(library: LeasedLibrary | undefined): ReturnType<Handler["run"]> {
-    const { jobId, lease, type, attempt, leasesBefore, spec, payloadObject, itemCount, checkpoint } =
-      this.#grant;
+    const grant = this.#grant;
+    const { jobId, lease, type, attempt, leasesBefore, spec, payloadObject, itemCount, checkpoint } = grant;
     const handler = this.#handler;
     if (!handler) throw new ArrwError("UNIMPLEMENTED", `this worker runs no jobs of type ${type}`);
     if (spec?.spec?.$case !== handler.kind) {
@@ -173,6 +173,10 @@ export class Attempt implements JobContext {
       lease,
       attempt,
       leasesBefore,
+      // A scheduler of an earlier version says neither.
+      createdAt: grant.createdAt ?? grant.grantedAt ?? new Date(),
+      run: Math.max(1, grant.run),
+      failedItemsOnly: grant.failedItemsOnly,
       // The comparison above ties the spec to the handler's kind, which the compiler can't follow.
       spec: spec.spec.value as never,
       payloadObject,

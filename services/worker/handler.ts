@@ -38,6 +38,12 @@ export interface LeasedJob<K extends Kind> {
   readonly attempt: number;
   /** Leases that the job had before this one. */
   readonly leasesBefore: number;
+  /** When the job was submitted. */
+  readonly createdAt: Date;
+  /** 1 for the job as it was submitted; each RetryJob adds one. */
+  readonly run: number;
+  /** This run is for the items alone that failed in the runs before. */
+  readonly failedItemsOnly: boolean;
   readonly spec: SpecOf<K>;
   /** Object that holds the input, "" = none. */
   readonly payloadObject: string;

@@ -195,7 +195,11 @@ export interface StartBuildRequest {
   /** Below it the build fails with RECALL_TOO_LOW: 0..1, 0 = 0.95. */
   minRecall: number;
   /** When the job was submitted: an OPTIMIZE is NOT_NEEDED if one was begun later than this and swapped. */
-  submittedAt: Date | undefined;
+  submittedAt:
+    | Date
+    | undefined;
+  /** Of the lease: a job that runs again (RetryJob) builds again, whatever came of it in an earlier run. */
+  run: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -929,6 +933,7 @@ function createBaseStartBuildRequest(): StartBuildRequest {
     embedding: undefined,
     minRecall: 0,
     submittedAt: undefined,
+    run: 0,
     _unknownFields: {},
   };
 }
@@ -958,6 +963,9 @@ export const StartBuildRequest: MessageFns<StartBuildRequest> = {
     }
     if (message.submittedAt !== undefined) {
       Timestamp.encode(toTimestamp(message.submittedAt), writer.uint32(66).fork()).join();
+    }
+    if (message.run !== 0) {
+      writer.uint32(72).int32(message.run);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1047,6 +1055,14 @@ export const StartBuildRequest: MessageFns<StartBuildRequest> = {
             message.submittedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.run = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1084,6 +1100,7 @@ export const StartBuildRequest: MessageFns<StartBuildRequest> = {
       : undefined;
     message.minRecall = object.minRecall ?? 0;
     message.submittedAt = object.submittedAt ?? undefined;
+    message.run = object.run ?? 0;
     return message;
   },
 };
@@ -2276,7 +2293,10 @@ export const RollbackGenerationResponse: MessageFns<RollbackGenerationResponse> 
 /** Builds generations. */
 export type BuildServiceService = typeof BuildServiceService;
 export const BuildServiceService = {
-  /** Begins a build, or takes over the job's own. A job that has swapped, failed or not needed one gets that answer again. */
+  /**
+   * Begins a build, or takes over the job's own. A run of a job that has swapped, failed or not needed one gets that answer
+   * again.
+   */
   startBuild: {
     path: "/arrwdb.index.v1.BuildService/StartBuild" as const,
     requestStream: false as const,
@@ -2361,7 +2381,10 @@ export const BuildServiceService = {
 } as const;
 
 export interface BuildServiceServer extends UntypedServiceImplementation {
-  /** Begins a build, or takes over the job's own. A job that has swapped, failed or not needed one gets that answer again. */
+  /**
+   * Begins a build, or takes over the job's own. A run of a job that has swapped, failed or not needed one gets that answer
+   * again.
+   */
   startBuild: handleUnaryCall<StartBuildRequest, StartBuildResponse>;
   /** How far it is; keeps it alive. */
   getBuild: handleUnaryCall<GetBuildRequest, GetBuildResponse>;
@@ -2384,7 +2407,10 @@ export interface BuildServiceServer extends UntypedServiceImplementation {
 }
 
 export interface BuildServiceClient extends Client {
-  /** Begins a build, or takes over the job's own. A job that has swapped, failed or not needed one gets that answer again. */
+  /**
+   * Begins a build, or takes over the job's own. A run of a job that has swapped, failed or not needed one gets that answer
+   * again.
+   */
   startBuild(
     request: StartBuildRequest,
     callback: (error: ServiceError | null, response: StartBuildResponse) => void,
