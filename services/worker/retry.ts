@@ -33,6 +33,7 @@ export async function whileUnavailable<T>(run: () => Promise<T>, options: RetryO
   }
 }
 
-function isAway(error: unknown): error is ArrwError {
+/** The server doesn't answer now. */
+export function isAway(error: unknown): error is ArrwError {
   return error instanceof ArrwError && (error.code === "UNAVAILABLE" || error.code === "DEADLINE_EXCEEDED");
 }
