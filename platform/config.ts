@@ -132,6 +132,12 @@ export const SETTINGS = {
     "vectors each search thread keeps in memory for exact search",
   ),
   ARRW_INDEX_SNAPSHOT_CHANGES: integer(20_000, 1, 10_000_000, "changes a restart replays at most"),
+  ARRW_INDEX_WATCH_EVENTS: integer(
+    100_000,
+    1_000,
+    10_000_000,
+    "newest events that each library keeps for WatchLibrary",
+  ),
 } as const satisfies Record<string, Setting<number> | Setting<string>>;
 
 export type SettingName = keyof typeof SETTINGS;

@@ -11,6 +11,7 @@ const NAMES = [
   "ARRW_INDEX_MAX_OPEN_LIBRARIES",
   "ARRW_INDEX_VECTOR_CACHE_BYTES",
   "ARRW_INDEX_SNAPSHOT_CHANGES",
+  "ARRW_INDEX_WATCH_EVENTS",
 ] as const;
 
 export type IndexConfig = Settings<(typeof NAMES)[number]>;

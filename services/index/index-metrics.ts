@@ -8,6 +8,7 @@ export class IndexMetrics {
   readonly search: Histogram<"mode">;
   readonly upsert: Histogram;
   readonly fenced: Counter;
+  readonly watchStreams: Gauge;
 
   constructor(registry: Registry, libraries: Libraries) {
     const registers = [registry];
@@ -27,6 +28,11 @@ export class IndexMetrics {
     this.fenced = new Counter({
       name: "arrw_index_fenced_total",
       help: "Calls refused because of their lease",
+      registers,
+    });
+    this.watchStreams = new Gauge({
+      name: "arrw_index_watch_streams",
+      help: "WatchChanges streams now",
       registers,
     });
     const gauge = (name: string, help: string, value: (totals: Libraries["totals"]) => number): void => {

@@ -5,6 +5,7 @@ import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { acquirePidLock, type PidLock } from "../../platform/pid-lock.ts";
 import { Catalog, type LibraryConfig, type LibraryRow } from "./catalog.ts";
+import { CommitSignals } from "./commit-signals.ts";
 import { Library } from "./library.ts";
 import type { VectorPool } from "./vector-pool.ts";
 
@@ -15,6 +16,7 @@ export interface LibrariesOptions {
   readonly log: Logger;
   readonly maxOpen: number;
   readonly snapshotChanges: number;
+  readonly watchEvents: number;
 }
 
 interface OpenLibrary {
@@ -30,6 +32,7 @@ const SAVE_MS = 1_000;
 /** All libraries: those in use are open, up to `maxOpen` of the others stay open, the rest are on the disk alone. */
 export class Libraries implements Part {
   readonly name = "libraries";
+  readonly commits = new CommitSignals();
   readonly #options: LibrariesOptions;
   #lock: PidLock | undefined;
   #catalog: Catalog | undefined;
@@ -104,6 +107,7 @@ export class Libraries implements Part {
     const catalog = this.#ready();
     const row = catalog.resolve(idOrName);
     await catalog.beginDeleting(row);
+    this.commits.raise(row.number);
     await this.#closing.get(row.number);
     const open = this.#open.get(row.number);
     if (open) {
@@ -140,13 +144,15 @@ export class Libraries implements Part {
   }
 
   #openLibrary(row: LibraryRow): Library {
-    const { pool, log, snapshotChanges } = this.#options;
+    const { pool, log, snapshotChanges, watchEvents } = this.#options;
     return new Library({
       row,
       folder: this.#folder(row.number),
       pool,
       log: log.child({ library_id: row.id }),
       snapshotChanges,
+      watchEvents,
+      onCommit: () => this.commits.raise(row.number),
     });
   }
 

@@ -1,9 +1,11 @@
 import { ArrwError, notFound } from "../../platform/errors.ts";
 import { isDocumentId } from "./document-scan.ts";
 import { beginLease, endLease, type FenceRow, isForgotten, refuseMutation } from "./domain/fence.ts";
+import type { EventLog, GenerationEvent } from "./event-log.ts";
 import {
   type DocumentRow,
   durably,
+  type EventRow,
   type KeyRange,
   readState,
   type Store,
@@ -37,11 +39,13 @@ const SWEEP_EVERY_MS = 60 * 60 * 1000;
 export class LibraryWriter {
   readonly #store: Store;
   readonly #dimensions: number;
+  readonly #events: EventLog;
   #sweptAtMs = 0;
 
-  constructor(store: Store, dimensions: number) {
+  constructor(store: Store, dimensions: number, events: EventLog) {
     this.#store = store;
     this.#dimensions = dimensions;
+    this.#events = events;
   }
 
   /** Replaces documents whole. @returns the change's number @throws LEASE_FENCED */
@@ -61,7 +65,7 @@ export class LibraryWriter {
         this.#putDocument(document, key);
         key += document.texts.length;
       }
-      return this.#record([nextKey, key - nextKey], removed, added);
+      return this.#record([nextKey, key - nextKey], removed, added, { upserted: [...byId.keys()] });
     });
   }
 
@@ -71,6 +75,7 @@ export class LibraryWriter {
       this.#assertFence(fence);
       const missing: string[] = [];
       const removed: KeyRange[] = [];
+      const deleted: string[] = [];
       const seen = new Set<string>();
       for (const id of ids) {
         if (seen.has(id)) continue;
@@ -79,12 +84,21 @@ export class LibraryWriter {
         if (!range) missing.push(id);
         else {
           removed.push(range);
+          deleted.push(id);
           this.#store.documents.remove(Buffer.from(id));
         }
       }
-      if (removed.length > 0) this.#record([readState(this.#store).nextKey, 0], removed, -removed.length);
+      const { nextKey } = readState(this.#store);
+      if (deleted.length > 0) this.#record([nextKey, 0], removed, -deleted.length, { deleted });
       return missing;
     });
+  }
+
+  /** Inside the transaction of a swap: `generation` is the live one from here on. @returns the change's number */
+  recordGeneration(generationEvent: GenerationEvent, generation: number): number {
+    const state = readState(this.#store);
+    writeState(this.#store, { ...state, generation });
+    return this.#record([state.nextKey, 0], [], 0, { generationEvent });
   }
 
   /** @throws LEASE_FENCED */
@@ -151,12 +165,20 @@ export class LibraryWriter {
     this.#store.documents.put(Buffer.from(documentId), row);
   }
 
-  #record(added: KeyRange, removed: readonly KeyRange[], documents: number): number {
+  /** @param documents those that are new, less those that are gone */
+  #record(
+    added: KeyRange,
+    removed: readonly KeyRange[],
+    documents: number,
+    events: Partial<Pick<EventRow, "upserted" | "deleted" | "generationEvent">>,
+  ): number {
     const state = readState(this.#store);
     const gone = removed.reduce((sum, [, count]) => sum + count, 0);
     const change = state.change + 1;
     const removedTotal = state.removedTotal + gone;
     this.#store.changes.put(change, { added, removed, removedTotal });
+    const { generation } = state;
+    this.#events.append(change, { atMs: Date.now(), generation, upserted: [], deleted: [], ...events });
     writeState(this.#store, {
       ...state,
       documents: state.documents + documents,

@@ -7,6 +7,7 @@ import type { Hit, Library as LibraryMessage } from "../../proto/gen/arrwdb/v1/l
 import type { LibraryRow } from "./catalog.ts";
 import { type DocumentPage, DocumentReader } from "./document-reader.ts";
 import { DocumentScan } from "./document-scan.ts";
+import { EventLog } from "./event-log.ts";
 import { LibraryIndex } from "./library-index.ts";
 import { type LibrarySearch, LibrarySearcher } from "./library-search.ts";
 import { type DocumentWrite, type FenceClaim, LibraryWriter } from "./library-writer.ts";
@@ -21,6 +22,10 @@ export interface LibraryOptions {
   readonly pool: VectorPool;
   readonly log: Logger;
   readonly snapshotChanges: number;
+  /** Events kept for those who watch. */
+  readonly watchEvents: number;
+  /** Something was committed; maybe a change. */
+  readonly onCommit: () => void;
 }
 
 /** Vectors that may be stored and not indexed yet, and the bytes they may be, before writers wait. */
@@ -34,6 +39,7 @@ export class Library {
   readonly row: LibraryRow;
   readonly #options: LibraryOptions;
   readonly #store: Store;
+  readonly #events: EventLog;
   readonly #writer: LibraryWriter;
   readonly #reader: DocumentReader;
   readonly #searcher: LibrarySearcher;
@@ -47,7 +53,9 @@ export class Library {
     this.#store = openStore(join(options.folder, "store"));
     const { dimensions } = options.row.embedding;
     const scan = new DocumentScan(this.#store);
-    this.#writer = new LibraryWriter(this.#store, dimensions);
+    this.#events = new EventLog(this.#store, options.watchEvents);
+    this.#store.env.on("aftercommit", options.onCommit);
+    this.#writer = new LibraryWriter(this.#store, dimensions, this.#events);
     this.#reader = new DocumentReader(this.#store);
     this.#searcher = new LibrarySearcher(this.#store, options.row.metric, scan);
   }
@@ -134,6 +142,11 @@ export class Library {
   ): DocumentPage {
     this.#assertThere();
     return this.#reader.list(filter, after, pageSize, includeTexts);
+  }
+
+  get events(): EventLog {
+    this.#assertThere();
+    return this.#events;
   }
 
   async message(): Promise<LibraryMessage> {

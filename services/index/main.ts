@@ -3,6 +3,7 @@ import { GrpcServer } from "../../platform/grpc/server.ts";
 import { runProcess } from "../../platform/lifecycle.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { begin } from "../../platform/startup.ts";
+import { changeService } from "./changes-rpc.ts";
 import { loadIndexConfig } from "./config.ts";
 import { IndexMetrics } from "./index-metrics.ts";
 import { Libraries } from "./libraries.ts";
@@ -29,11 +30,13 @@ const libraries = new Libraries({
   log,
   maxOpen: config.ARRW_INDEX_MAX_OPEN_LIBRARIES,
   snapshotChanges: config.ARRW_INDEX_SNAPSHOT_CHANGES,
+  watchEvents: config.ARRW_INDEX_WATCH_EVENTS,
 });
+const metrics = new IndexMetrics(registry, libraries);
 const server = new GrpcServer({
   host: config.ARRW_HOST,
   port: config.ARRW_INDEX_GRPC_PORT,
-  services: [indexService(libraries, new IndexMetrics(registry, libraries))],
+  services: [indexService(libraries, metrics), changeService(libraries, metrics)],
   log,
   registry,
   maxReceiveBytes: MAX_RECEIVE_BYTES,

@@ -1,4 +1,6 @@
 import { type Database, open, type RootDatabase } from "lmdb";
+import type { Metric } from "./domain/score.ts";
+import type { Scalar } from "./usearch-index.ts";
 
 /**
  * One library's LMDB environment. The main thread alone writes; vector and snapshot threads open the same folder and
@@ -31,9 +33,59 @@ export interface ChangeRow {
   readonly removedTotal: number;
 }
 
+/** The events of one change, by the change's number. A store of an older version has none for its first changes. */
+export interface EventRow {
+  readonly atMs: number;
+  /** The generation that is live after it. */
+  readonly generation: number;
+  /** Document ids. */
+  readonly upserted: readonly string[];
+  readonly deleted: readonly string[];
+  readonly generationEvent?: "generation.swapped" | "generation.rolled_back";
+  /** Events since the first row, this row's included. */
+  readonly total: number;
+}
+
+/** What vectors are made by. */
+export interface Embedding {
+  readonly provider: string;
+  readonly model: string;
+  readonly dimensions: number;
+}
+
+/** What an index is made of. */
+export interface IndexShape {
+  readonly embedding: Embedding;
+  readonly indexType: "hnsw" | "flat";
+  readonly metric: Metric;
+  readonly scalar: Scalar;
+  readonly connectivity: number;
+  readonly expansionAdd: number;
+  readonly expansionSearch: number;
+}
+
+/** One index of the library: the live one, the one before it, or one that is being built. */
+export interface GenerationRow extends IndexShape {
+  readonly generation: number;
+  /** Hash of the embedding. */
+  readonly embeddingId: string;
+  /** Name of the set that holds its vectors. */
+  readonly vectors: string;
+  readonly createdAtMs: number;
+}
+
+/** A set of vectors that does not have all yet. */
+export interface VectorSetRow {
+  /** Every live chunk up to this key has its vector in the set. */
+  readonly through: number;
+}
+
 /** Written in the transaction of every mutation. */
 export interface StateRow {
+  /** The live one. */
   readonly generation: number;
+  /** The highest number that a generation ever had; not there = 1. */
+  readonly lastGeneration?: number;
   readonly documents: number;
   readonly chunks: number;
   /** The next chunk's key. */
@@ -69,11 +121,17 @@ export interface Store {
   readonly env: RootDatabase;
   readonly documents: Database<DocumentRow, Buffer>;
   readonly chunks: Database<ChunkRow, number>;
-  readonly vectors: Database<Buffer, number>;
   readonly changes: Database<ChangeRow, number>;
+  readonly events: Database<EventRow, number>;
   readonly fences: Database<StoredFence, Buffer>;
   readonly state: Database<StateRow, string>;
+  /** By generation, in digits; what an older version wrote is under "current". */
   readonly snapshots: Database<SnapshotRow, string>;
+  readonly generations: Database<GenerationRow, number>;
+  /** By name; one without a row has every vector. */
+  readonly vectorSets: Database<VectorSetRow, string>;
+  /** The vectors of a set by chunk key: little-endian float32. */
+  vectors(set: string): Database<Buffer, number>;
 }
 
 export const EMPTY_STATE: StateRow = {
@@ -87,17 +145,27 @@ export const EMPTY_STATE: StateRow = {
 
 const CURRENT = "current";
 
+const MAX_DATABASES = 32;
+
 export function openStore(folder: string): Store {
-  const env = open({ path: folder, maxDbs: 12 });
+  const env = open({ path: folder, maxDbs: MAX_DATABASES });
+  const vectors = new Map<string, Database<Buffer, number>>();
   return {
     env,
     documents: env.openDB({ name: "documents", keyEncoding: "binary" }),
     chunks: env.openDB({ name: "chunks" }),
-    vectors: env.openDB({ name: "vectors", encoding: "binary" }),
     changes: env.openDB({ name: "changes" }),
+    events: env.openDB({ name: "events" }),
     fences: env.openDB({ name: "fences", keyEncoding: "binary" }),
     state: env.openDB({ name: "state" }),
     snapshots: env.openDB({ name: "snapshots" }),
+    generations: env.openDB({ name: "generations" }),
+    vectorSets: env.openDB({ name: "vector-sets" }),
+    vectors: (set) => {
+      const known = vectors.get(set) ?? env.openDB<Buffer, number>({ name: set, encoding: "binary" });
+      vectors.set(set, known);
+      return known;
+    },
   };
 }
 
@@ -110,14 +178,22 @@ export function writeState(store: Store, state: StateRow): void {
   store.state.put(CURRENT, state);
 }
 
-export function readSnapshot(store: Store): SnapshotRow | undefined {
-  return store.snapshots.get(CURRENT);
+/** @param generation the live one unless told otherwise */
+export function readSnapshot(
+  store: Store,
+  generation = readState(store).generation,
+): SnapshotRow | undefined {
+  const row = store.snapshots.get(String(generation));
+  if (row) return row;
+  const older = store.snapshots.get(CURRENT);
+  return older?.generation === generation ? older : undefined;
 }
 
 /** Inside a transaction; undefined = there is none. */
-export function writeSnapshot(store: Store, row: SnapshotRow | undefined): void {
-  if (row) store.snapshots.put(CURRENT, row);
-  else store.snapshots.remove(CURRENT);
+export function writeSnapshot(store: Store, generation: number, row: SnapshotRow | undefined): void {
+  if (store.snapshots.get(CURRENT)?.generation === generation) store.snapshots.remove(CURRENT);
+  if (row) store.snapshots.put(String(generation), row);
+  else store.snapshots.remove(String(generation));
 }
 
 /**

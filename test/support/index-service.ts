@@ -12,6 +12,7 @@ import {
   type SearchRequest,
   type SearchResponse,
 } from "../../proto/gen/arrwdb/index/v1/index.ts";
+import { changeService } from "../../services/index/changes-rpc.ts";
 import { IndexMetrics } from "../../services/index/index-metrics.ts";
 import { Libraries } from "../../services/index/libraries.ts";
 import { indexService } from "../../services/index/rpc.ts";
@@ -25,6 +26,7 @@ export interface IndexServiceOptions {
   readonly log?: Logger;
   readonly maxOpen?: number;
   readonly snapshotChanges?: number;
+  readonly watchEvents?: number;
   readonly cacheBytes?: number;
 }
 
@@ -55,11 +57,13 @@ export async function startIndexService(options: IndexServiceOptions = {}): Prom
     log,
     maxOpen: options.maxOpen ?? 50,
     snapshotChanges: options.snapshotChanges ?? 20_000,
+    watchEvents: options.watchEvents ?? 100_000,
   });
+  const metrics = new IndexMetrics(registry, libraries);
   const server = new GrpcServer({
     host: "127.0.0.1",
     port: 0,
-    services: [indexService(libraries, new IndexMetrics(registry, libraries))],
+    services: [indexService(libraries, metrics), changeService(libraries, metrics)],
     log,
     registry,
     maxReceiveBytes: 64 * 1024 * 1024,

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { silentLog } from "../../../platform/log.ts";
+import { EventLog } from "../../../services/index/event-log.ts";
 import { LibraryIndex } from "../../../services/index/library-index.ts";
 import { LibraryWriter } from "../../../services/index/library-writer.ts";
 import { openStore, readSnapshot, readState } from "../../../services/index/store.ts";
@@ -58,7 +59,7 @@ async function setUp(t: TestContext, folder: string) {
       maxBehind: 200,
       ownSaveBytes: 0,
     });
-  return { pool, store, writer: new LibraryWriter(store, DIMENSIONS), open };
+  return { pool, store, writer: new LibraryWriter(store, DIMENSIONS, new EventLog(store, 1_000)), open };
 }
 
 test("a snapshot is built from the one before and the changes since, and loads as what is stored", async (t) => {
