@@ -26,11 +26,11 @@ export const protobufFileName = "arrwdb/index/v1/exports.proto";
  * Consistent reads of a whole library while it changes. Internal.
  *
  * An export is pinned at one change of the library: documents that are replaced or removed later are kept as they were
- * until the export has passed them. The pin is durable: a restart of the index, or another attempt of the job, goes on with
- * it. Without a call for 2 minutes it is dropped, with what it kept.
+ * until the caller has let go of them. The pin is durable: a restart of the index, or another attempt of the job, goes on
+ * with it. Without a call for 2 minutes it is dropped, with what it kept.
  *
- * Errors: NOT_FOUND with reason LIBRARY_NOT_FOUND, or EXPORT_NOT_FOUND (dropped: begin again); RESOURCE_EXHAUSTED when the
- * library has 16 exports already.
+ * Errors: NOT_FOUND with reason LIBRARY_NOT_FOUND, or EXPORT_NOT_FOUND (dropped, pinned anew since, or let go of what is
+ * asked for: close it and begin again); RESOURCE_EXHAUSTED when the library has 16 exports already.
  */
 
 /** See OpenExport. */
@@ -55,7 +55,11 @@ export interface OpenExportResponse {
     | EmbeddingConfig
     | undefined;
   /** When it was pinned. */
-  at: Date | undefined;
+  at:
+    | Date
+    | undefined;
+  /** Names this pin: an export that is dropped and opened again has another one. */
+  pin: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -67,8 +71,12 @@ export interface ReadExportRequest {
   exportId: string;
   /** Documents after this id (bytewise); "" = from the first. */
   after: string;
-  /** With the chunks' vectors. */
+  /** With the chunks' vectors, if the generation that was pinned still has them. */
   includeVectors: boolean;
+  /** From OpenExport: pages of two pins are never mixed. */
+  pin: bigint;
+  /** Documents up to this id aren't asked for again: what was kept of them is removed. "" = none yet. */
+  letGo: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -177,7 +185,15 @@ export const OpenExportRequest: MessageFns<OpenExportRequest> = {
 };
 
 function createBaseOpenExportResponse(): OpenExportResponse {
-  return { documents: 0n, chunks: 0n, generation: 0n, embedding: undefined, at: undefined, _unknownFields: {} };
+  return {
+    documents: 0n,
+    chunks: 0n,
+    generation: 0n,
+    embedding: undefined,
+    at: undefined,
+    pin: 0n,
+    _unknownFields: {},
+  };
 }
 
 export const OpenExportResponse: MessageFns<OpenExportResponse> = {
@@ -205,6 +221,12 @@ export const OpenExportResponse: MessageFns<OpenExportResponse> = {
     }
     if (message.at !== undefined) {
       Timestamp.encode(toTimestamp(message.at), writer.uint32(42).fork()).join();
+    }
+    if (message.pin !== 0n) {
+      if (BigInt.asIntN(64, message.pin) !== message.pin) {
+        throw new globalThis.Error("value provided for field message.pin of type int64 too large");
+      }
+      writer.uint32(48).int64(message.pin);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -270,6 +292,14 @@ export const OpenExportResponse: MessageFns<OpenExportResponse> = {
             message.at = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.pin = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -304,12 +334,13 @@ export const OpenExportResponse: MessageFns<OpenExportResponse> = {
       ? EmbeddingConfig.fromPartial(object.embedding)
       : undefined;
     message.at = object.at ?? undefined;
+    message.pin = (object.pin !== undefined && object.pin !== null) ? BigInt(object.pin) : 0n;
     return message;
   },
 };
 
 function createBaseReadExportRequest(): ReadExportRequest {
-  return { libraryId: "", exportId: "", after: "", includeVectors: false, _unknownFields: {} };
+  return { libraryId: "", exportId: "", after: "", includeVectors: false, pin: 0n, letGo: "", _unknownFields: {} };
 }
 
 export const ReadExportRequest: MessageFns<ReadExportRequest> = {
@@ -325,6 +356,15 @@ export const ReadExportRequest: MessageFns<ReadExportRequest> = {
     }
     if (message.includeVectors !== false) {
       writer.uint32(32).bool(message.includeVectors);
+    }
+    if (message.pin !== 0n) {
+      if (BigInt.asIntN(64, message.pin) !== message.pin) {
+        throw new globalThis.Error("value provided for field message.pin of type int64 too large");
+      }
+      writer.uint32(40).int64(message.pin);
+    }
+    if (message.letGo !== "") {
+      writer.uint32(50).string(message.letGo);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -382,6 +422,22 @@ export const ReadExportRequest: MessageFns<ReadExportRequest> = {
             message.includeVectors = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.pin = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.letGo = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -411,6 +467,8 @@ export const ReadExportRequest: MessageFns<ReadExportRequest> = {
     message.exportId = object.exportId ?? "";
     message.after = object.after ?? "";
     message.includeVectors = object.includeVectors ?? false;
+    message.pin = (object.pin !== undefined && object.pin !== null) ? BigInt(object.pin) : 0n;
+    message.letGo = object.letGo ?? "";
     return message;
   },
 };
@@ -641,7 +699,10 @@ export const ExportServiceService = {
     responseSerialize: (value: OpenExportResponse): Buffer => Buffer.from(OpenExportResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): OpenExportResponse => OpenExportResponse.decode(value),
   },
-  /** The next documents, by id; about 2 MB, at least one. Keeps the export alive. What is before `after` is let go. */
+  /**
+   * The next documents, by id; about 2 MB, at least one. Keeps the export alive. The same page may be read again until it
+   * is let go of.
+   */
   readExport: {
     path: "/arrwdb.index.v1.ExportService/ReadExport" as const,
     requestStream: false as const,
@@ -666,7 +727,10 @@ export const ExportServiceService = {
 export interface ExportServiceServer extends UntypedServiceImplementation {
   /** Pins the library as it is now; the same export_id again answers with its pin. */
   openExport: handleUnaryCall<OpenExportRequest, OpenExportResponse>;
-  /** The next documents, by id; about 2 MB, at least one. Keeps the export alive. What is before `after` is let go. */
+  /**
+   * The next documents, by id; about 2 MB, at least one. Keeps the export alive. The same page may be read again until it
+   * is let go of.
+   */
   readExport: handleUnaryCall<ReadExportRequest, ReadExportResponse>;
   /** Lets go of it; fine when there is none. */
   closeExport: handleUnaryCall<CloseExportRequest, CloseExportResponse>;
@@ -689,7 +753,10 @@ export interface ExportServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: OpenExportResponse) => void,
   ): ClientUnaryCall;
-  /** The next documents, by id; about 2 MB, at least one. Keeps the export alive. What is before `after` is let go. */
+  /**
+   * The next documents, by id; about 2 MB, at least one. Keeps the export alive. The same page may be read again until it
+   * is let go of.
+   */
   readExport(
     request: ReadExportRequest,
     callback: (error: ServiceError | null, response: ReadExportResponse) => void,
