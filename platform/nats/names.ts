@@ -36,3 +36,16 @@ export const Subject = {
   jobLog: (jobId: string): string => `arrw.log.${jobId}`,
   jobLogs: "arrw.log.>",
 } as const;
+
+/** Objects beside a job's payload, whose id is the job's own. */
+export const ObjectId = {
+  /** What became of each item. Written by workers as the job goes on, read by gateways. */
+  items: (jobId: string): string => `${jobId}-items`,
+  /** The file of a batch_export. Written by workers, read by gateways. */
+  export: (jobId: string): string => `${jobId}-export`,
+} as const;
+
+/** Id of the job that an object belongs to. */
+export function jobOfObject(objectId: string): string {
+  return objectId.replace(/-(items|export)$/, "");
+}

@@ -30,6 +30,8 @@ export interface AppendOptions {
   readonly timeoutMs: number;
   /** Stored only if the stream's last sequence is this one. */
   readonly expectedLastSequence?: number;
+  /** Stored only if the subject's last message has this sequence; 0 = if the subject has none. */
+  readonly expectedLastSubjectSequence?: number;
   /** Its name: a second message with it is not stored within the stream's duplicate window. */
   readonly messageId?: string;
   /** Stored only if the stream's last message has this name. */
@@ -152,11 +154,19 @@ export class Publisher {
 }
 
 function headersOf(options: AppendOptions): MsgHdrs | undefined {
-  const { expectedLastSequence, messageId, expectedLastMessageId } = options;
-  if (expectedLastSequence === undefined && messageId === undefined) return undefined;
+  const { expectedLastSequence, expectedLastSubjectSequence, messageId, expectedLastMessageId } = options;
+  if (
+    expectedLastSequence === undefined &&
+    expectedLastSubjectSequence === undefined &&
+    messageId === undefined
+  )
+    return undefined;
   const headers = natsHeaders();
   if (expectedLastSequence !== undefined) {
     headers.set("Nats-Expected-Last-Sequence", String(expectedLastSequence));
+  }
+  if (expectedLastSubjectSequence !== undefined) {
+    headers.set("Nats-Expected-Last-Subject-Sequence", String(expectedLastSubjectSequence));
   }
   if (messageId !== undefined) headers.set("Nats-Msg-Id", messageId);
   if (expectedLastMessageId !== undefined) headers.set("Nats-Expected-Last-Msg-Id", expectedLastMessageId);

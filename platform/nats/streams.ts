@@ -37,6 +37,8 @@ export async function ensureStreams(nats: Nats, bounds: StreamBounds): Promise<v
     name: Stream.objects,
     subjects: [Subject.objects],
     maxBytes: objectsMaxBytes,
+    // A part that is written again replaces the one before, and takes no more room.
+    maxMessagesPerSubject: 1,
     replicas,
   });
   await nats.ensureStream({

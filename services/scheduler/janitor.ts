@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Cancel, Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
-import { Stream, Subject } from "../../platform/nats/names.ts";
+import { jobOfObject, Stream, Subject } from "../../platform/nats/names.ts";
 import type { ObjectStore } from "../../platform/nats/objects.ts";
 
 export interface JanitorOptions {
@@ -89,12 +89,12 @@ export class Janitor {
     for (const subject of Object.keys(subjects)) newest.set(subject.split(".")[2] ?? "", subject);
     for (const [objectId, subject] of newest) {
       if (!this.#mayRemove()) return;
-      if (this.#options.isJob(objectId)) continue;
+      if (this.#options.isJob(jobOfObject(objectId))) continue;
       const message = await nats.getMessage(Stream.objects, { lastBySubject: subject });
       if (!message || clock.now() - message.timeMs < ORPHAN_AGE_MS) continue;
       // Asked again: the process may have stood still while it waited, and a job may have come.
       if (!this.#mayRemove()) return;
-      if (this.#options.isJob(objectId)) continue;
+      if (this.#options.isJob(jobOfObject(objectId))) continue;
       await objects.remove(objectId);
       log.info({ object: objectId }, "removed an object that belongs to no job");
     }
