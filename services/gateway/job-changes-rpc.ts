@@ -33,7 +33,6 @@ import { isJobId } from "./domain/validation/ids.ts";
 import type { IndexClient } from "./index-client.ts";
 import { withLibraryId } from "./library-filter.ts";
 import type { SchedulerCall, SchedulerClient } from "./scheduler-client.ts";
-import { notAvailable } from "./unavailable-rpcs.ts";
 
 /**
  * JobService's methods that change jobs which are there. A call to a scheduler that went away may have been carried
@@ -76,17 +75,16 @@ async function retryJob(
   request: RetryJobRequest,
   context: CallContext,
 ): Promise<Buffer> {
-  const { jobId, fromCheckpoint } = request;
+  const { jobId, fromCheckpoint, failedItemsOnly } = request;
   const violations = checkRetryJob(request);
   if (violations.length > 0) throw invalidArgument(violations);
-  if (request.failedItemsOnly) throw notAvailable("RetryJob with failed_items_only");
   if (!isJobId(jobId)) throw notFound("job", jobId);
   const endedRevision = request.endedRevision || (await revisionOfEnd(scheduler, jobId, context));
   const bytes = encode(SchedulerRetryJob, {
     jobId,
     fromCheckpoint,
     endedRevision,
-    failedItemsOnly: false,
+    failedItemsOnly,
   });
   return scheduler.call(SchedulerServiceService.retryJob, bytes, context);
 }

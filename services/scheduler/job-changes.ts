@@ -2,6 +2,7 @@ import { ArrwError, notFound } from "../../platform/errors.ts";
 import type { ChangeJobsRequest } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import type { Job, JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Command } from "./domain/commands.ts";
+import { hasItems } from "./domain/items.ts";
 import { BLOCKED, CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, SCHEDULED } from "./domain/state.ts";
 import type { Entry } from "./jobs.ts";
 import { durable, refusal } from "./submit.ts";
@@ -34,6 +35,7 @@ export async function changeJob(
   await durable([entry]);
   if (outcome.accepted || outcome.rejection === "ALREADY") return entry;
   if (outcome.rejection === "NOT_FOUND") throw notFound("job", jobId);
+  if (outcome.rejection === "NO_FAILED_ITEMS") throw noFailedItems(entry.committed?.job, jobId);
   throw refusedChange(change, entry.committed?.job, jobId);
 }
 
@@ -57,6 +59,13 @@ function refusedChange(change: Change, job: Job | undefined, jobId: string): Arr
     reason: ended ? "FENCE_OPEN" : "JOB_NOT_TERMINAL",
     resource,
   });
+}
+
+function noFailedItems(job: Job | undefined, jobId: string): ArrwError {
+  const items = job !== undefined && hasItems(job);
+  const message = items ? `no item of job ${jobId} failed` : `jobs of type ${job?.type} have no items`;
+  const reason = items ? "NO_FAILED_ITEMS" : "NO_ITEMS";
+  return new ArrwError("FAILED_PRECONDITION", message, { reason, resource: { type: "job", name: jobId } });
 }
 
 export interface Changed {

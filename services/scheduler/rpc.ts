@@ -58,9 +58,9 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       return { job: visible(viewOf(term), entry, jobId) };
     },
 
-    retryJob: async ({ jobId, fromCheckpoint, endedRevision }) => {
+    retryJob: async ({ jobId, fromCheckpoint, failedItemsOnly, endedRevision }) => {
       const term = leader.term();
-      const retry = { kind: "retry", fromCheckpoint, endedRevision } as const;
+      const retry = { kind: "retry", fromCheckpoint, failedItemsOnly, endedRevision } as const;
       const entry = await changeJob(term, jobId, retry, maxActiveJobs);
       return { job: visible(viewOf(term), entry, jobId) };
     },

@@ -1,6 +1,7 @@
 import type { Clock } from "../../platform/clock.ts";
 import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
+import { ObjectId } from "../../platform/nats/names.ts";
 import type { ObjectStore } from "../../platform/nats/objects.ts";
 import type { Bus } from "./bus.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -263,6 +264,7 @@ export class Term {
     for (const effect of effects) {
       if (effect.kind === "closeFence") this.#fences.add(effect.libraryId, effect.jobId, effect.lease);
       else if (effect.kind === "removePayload") this.#janitor.remove(effect.objectId);
+      else if (effect.kind === "removeItems") this.#janitor.remove(ObjectId.items(effect.jobId));
     }
   }
 }

@@ -56,6 +56,8 @@ export type Command =
   | {
       readonly kind: "retry";
       readonly fromCheckpoint: boolean;
+      /** Only the items that failed; instead of from a checkpoint. Undefined = false. */
+      readonly failedItemsOnly?: boolean;
       /** The revision whose end it follows; 0 or undefined = any. A later one: it was retried already. */
       readonly endedRevision?: bigint;
     }
@@ -71,7 +73,8 @@ export type Rejection =
   | "NOT_DUE" // due: its time has not come; grant: its total timeout is up
   | "WRONG_STATE" // the state has no such transition
   | "ALREADY" // the state is already as asked
-  | "TERMINAL"; // cancel: it ended otherwise
+  | "TERMINAL" // cancel: it ended otherwise
+  | "NO_FAILED_ITEMS"; // retry of the failed items: there are none
 
 /** What has to be done outside once the transition is durable. */
 export type Effect =
@@ -83,7 +86,9 @@ export type Effect =
       readonly jobId: string;
       readonly lease: bigint;
     }
-  | { readonly kind: "removePayload"; readonly objectId: string };
+  | { readonly kind: "removePayload"; readonly objectId: string }
+  /** What became of the job's items. */
+  | { readonly kind: "removeItems"; readonly jobId: string };
 
 export type Decision =
   | {

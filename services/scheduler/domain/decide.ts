@@ -1,6 +1,7 @@
 import type { JobError } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { retryDelayMs } from "./backoff.ts";
 import type { Command, Decision, Effect, Rejection } from "./commands.ts";
+import { hasItems, mayHaveFailedItems } from "./items.ts";
 import { BLOCKED, CANCELLED, isTerminal, type JobState, PENDING, RUNNING, SCHEDULED } from "./state.ts";
 import * as transition from "./transitions.ts";
 
@@ -29,13 +30,14 @@ export function decide(state: JobState | undefined, command: Command, now: Date)
     case "retry":
       if (command.endedRevision && state.job.revision > command.endedRevision) return reject("ALREADY");
       if (!isTerminal(state.job.status)) return reject("WRONG_STATE");
-      return accept(transition.retried(state, command.fromCheckpoint, now), "job.retried");
+      if (command.failedItemsOnly && !mayHaveFailedItems(state)) return reject("NO_FAILED_ITEMS");
+      return accept(transition.retried(state, command, now), "job.retried");
     case "fenceClosed":
       if (state.fencePending === 0n || state.fencePending > command.lease) return reject("STALE_LEASE");
       return accept(transition.fenceClosed(state), "");
     case "delete":
       if (!isTerminal(state.job.status) || state.fencePending !== 0n) return reject("WRONG_STATE");
-      return accept(undefined, "job.deleted", removePayload(state));
+      return accept(undefined, "job.deleted", removeObjects(state));
     default:
       if (state.job.status !== RUNNING || command.lease !== state.lease) return reject("STALE_LEASE");
       if (!("fenceOpen" in command && command.fenceOpen)) return decideOutcome(state, command, now);
@@ -203,8 +205,11 @@ function closeFence(state: JobState): Effect[] {
   return [{ kind: "closeFence", libraryId, jobId, lease: state.fencePending }];
 }
 
-function removePayload(state: JobState): Effect[] {
-  return state.payloadObject === "" ? [] : [{ kind: "removePayload", objectId: state.payloadObject }];
+function removeObjects({ job, payloadObject }: JobState): Effect[] {
+  const effects: Effect[] = [];
+  if (payloadObject !== "") effects.push({ kind: "removePayload", objectId: payloadObject });
+  if (hasItems(job)) effects.push({ kind: "removeItems", jobId: job.jobId });
+  return effects;
 }
 
 function later(now: Date, delayMs: number): Date {

@@ -79,9 +79,19 @@ function deadlineOf({ totalTimeout }: Job, from: Date): Date | undefined {
   return timeoutMs === undefined ? undefined : new Date(from.getTime() + timeoutMs);
 }
 
-/** An ended job begins again: all retries are left, and the total timeout starts anew. Attempts are counted on. */
-export function retried(state: JobState, fromCheckpoint: boolean, now: Date): JobState {
+/**
+ * An ended job begins again: all retries are left, and the total timeout starts anew. Attempts are counted on. From a
+ * checkpoint it goes on with what it was at: all its items, or those that had failed.
+ */
+export function retried(
+  state: JobState,
+  retry: { readonly fromCheckpoint: boolean; readonly failedItemsOnly?: boolean },
+  now: Date,
+): JobState {
   const { job } = state;
+  const failedItemsOnly = retry.failedItemsOnly ?? false;
+  const fromCheckpoint = retry.fromCheckpoint && !failedItemsOnly;
+  const goesOn = fromCheckpoint && job.status !== COMPLETED;
   const changes = {
     status: PENDING,
     runAt: now,
@@ -99,7 +109,7 @@ export function retried(state: JobState, fromCheckpoint: boolean, now: Date): Jo
     attemptsFailed: job.attempt,
     deadline: deadlineOf(job, now),
     retried: state.retried + 1,
-    failedItemsOnly: false,
+    failedItemsOnly: failedItemsOnly || (goesOn && state.failedItemsOnly),
   });
 }
 

@@ -83,6 +83,7 @@ export const commands = {
   lose: { kind: "lose", lease: LEASE },
   requestCancel: { kind: "requestCancel", reason: "enough" },
   retry: { kind: "retry", fromCheckpoint: false },
+  "retry, failed items": { kind: "retry", fromCheckpoint: false, failedItemsOnly: true },
   fenceClosed: { kind: "fenceClosed", lease: LEASE },
   delete: { kind: "delete" },
 } as const satisfies Record<string, Command>;

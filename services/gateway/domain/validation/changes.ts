@@ -25,6 +25,9 @@ export function checkCancelJob(request: CancelJobRequest): readonly Violation[] 
 export function checkRetryJob(request: RetryJobRequest): readonly Violation[] {
   const violations = new Violations();
   if (request.endedRevision < 0n) violations.add("ended_revision", `0 or more; got ${request.endedRevision}`);
+  if (request.fromCheckpoint && request.failedItemsOnly) {
+    violations.add("failed_items_only", "not together with from_checkpoint; got both");
+  }
   return violations.list;
 }
 
