@@ -28,8 +28,11 @@ export const Subject = {
   cancellations: (workerId: string): string => `arrw.worker.${workerId}.cancellations`,
   /** Leader to gateways: checked progress of all jobs; core NATS. */
   jobProgress: "arrw.job-progress",
-  objectPart: (objectId: string, part: number): string => `arrw.object.${objectId}.${part}`,
-  objectManifest: (objectId: string): string => `arrw.object.${objectId}.manifest`,
+  /** `writer`: of an object that one attempt begins and another may finish; see ObjectWriter. */
+  objectPart: (objectId: string, part: number, writer?: string): string =>
+    `arrw.object.${objectId}.${part}${writer === undefined ? "" : `.${writer}`}`,
+  objectManifest: (objectId: string, writer?: string): string =>
+    `arrw.object.${objectId}.manifest${writer === undefined ? "" : `.${writer}`}`,
   objectAll: (objectId: string): string => `arrw.object.${objectId}.>`,
   objects: "arrw.object.>",
   objectManifests: "arrw.object.*.manifest",
