@@ -40,6 +40,11 @@ const addresses = z
   .regex(/^[^\s:,]+:\d{1,5}(,[^\s:,]+:\d{1,5})*$/, "expected host:port[,host:port...]")
   .refine((text) => text.split(",").length <= MAX_ADDRESSES, `at most ${MAX_ADDRESSES} addresses`);
 const natsUrls = z.string().regex(/^(nats|tls):\/\/[^\s]+$/, "expected nats://host:port[,nats://...]");
+/** Calls carry their key in a header: a URL with a name and a password in it is refused. */
+const baseUrl = z
+  .string()
+  .regex(/^https?:\/\/[^\s@?#]+$/, "expected http[s]://host[:port][/path], without name or password");
+const secret = (meaning: string): Setting<string> => ({ ...text("", meaning, z.string()), secret: true });
 const LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 const JOB_LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
@@ -82,6 +87,40 @@ export const SETTINGS = {
     "info",
     `lines kept in jobs' logs, from this level on: one of ${JOB_LOG_LEVELS.join(", ")}`,
     z.enum(JOB_LOG_LEVELS),
+  ),
+
+  ARRW_OPENAI_BASE_URL: text(
+    "https://api.openai.com",
+    "where provider openai is: OpenAI, or a server that has its /v1/embeddings",
+    baseUrl,
+  ),
+  ARRW_OPENAI_API_KEY: secret("key of provider openai; empty = none is sent"),
+  ARRW_OPENAI_API_KEY_FILE: text(
+    "",
+    "file with that key, read again when it is refused; it wins over ARRW_OPENAI_API_KEY",
+    z.string(),
+  ),
+  ARRW_COHERE_BASE_URL: text("https://api.cohere.com", "where provider cohere is", baseUrl),
+  ARRW_COHERE_API_KEY: secret("key of provider cohere; empty = none is sent"),
+  ARRW_COHERE_API_KEY_FILE: text(
+    "",
+    "file with that key, read again when it is refused; it wins over ARRW_COHERE_API_KEY",
+    z.string(),
+  ),
+  ARRW_EMBEDDING_CONCURRENCY: integer(4, 1, 256, "calls a process has under way to a provider"),
+  ARRW_EMBEDDING_BATCH_TEXTS: integer(96, 1, 2_048, "texts in a call to a provider at most (cohere: 96)"),
+  ARRW_EMBEDDING_TIMEOUT_MS: integer(60_000, 100, 600_000, "time a provider has to answer a job's call"),
+  ARRW_EMBEDDING_QUERY_TIMEOUT_MS: integer(
+    5_000,
+    100,
+    600_000,
+    "time a provider has to answer a search's call",
+  ),
+  ARRW_EMBEDDING_CACHE_BYTES: integer(
+    33_554_432,
+    0,
+    17_179_869_184,
+    "vectors from providers that a process remembers; 0 = none",
   ),
 
   ARRW_LEASE_TIMEOUT_MS: integer(6_000, 1_000, 600_000, "silence after which a worker counts as lost"),
@@ -168,7 +207,7 @@ export function loadConfig<K extends SettingName>(names: readonly K[], env: Node
     const parsed = raw === undefined ? undefined : setting.schema.safeParse(raw);
     if (parsed && !parsed.success) {
       const reason = parsed.error.issues.map((issue) => issue.message).join(", ");
-      problems.push(`${name}: ${setting.meaning}; got ${JSON.stringify(raw)} (${reason})`);
+      problems.push(`${name}: ${setting.meaning}; got ${shown(raw, setting.secret)} (${reason})`);
     }
     values[name] = parsed?.success ? parsed.data : setting.fallback;
   }
@@ -186,13 +225,19 @@ function unknownName(name: string, known: readonly string[]): string {
     : `${name}: no such setting`;
 }
 
+function shown(raw: string | undefined, isSecret: boolean): string {
+  return isSecret ? "***" : JSON.stringify(raw?.replace(CREDENTIALS, "//***@"));
+}
+
+const CREDENTIALS = /\/\/[^@/\s]+@/g;
+
 /** The settings as a start-up log shows them: no secrets. */
 export function redacted(
   settings: Readonly<Record<string, number | string>>,
 ): Record<string, number | string> {
   const shown = Object.entries(settings).map(([name, value]) => {
     const secret = (SETTINGS as Record<string, Setting<number> | Setting<string>>)[name]?.secret ?? false;
-    const safe = typeof value === "string" ? value.replace(/\/\/[^@/\s]+@/g, "//***@") : value;
+    const safe = typeof value === "string" ? value.replace(CREDENTIALS, "//***@") : value;
     return [name, secret ? "***" : safe] as const;
   });
   return Object.fromEntries(shown);

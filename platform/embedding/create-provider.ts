@@ -1,11 +1,12 @@
 import type { EmbeddingConfig } from "../../proto/gen/arrwdb/v1/document.ts";
-import { invalidArgument, type Violation } from "../errors.ts";
+import { ArrwError, invalidArgument, type Violation } from "../errors.ts";
 import { HashingProvider } from "./hashing.ts";
 import { NoProvider } from "./none.ts";
 import type { EmbeddingProvider } from "./provider.ts";
+import type { RemoteEmbedding, RemoteName } from "./remote-embedding.ts";
 
 /** Names that `EmbeddingConfig.provider` may have. */
-export const PROVIDERS = ["hashing", "none"] as const;
+export const PROVIDERS = ["hashing", "openai", "cohere", "none"] as const;
 export type ProviderName = (typeof PROVIDERS)[number];
 
 /** Used where a configuration names no provider. */
@@ -13,13 +14,14 @@ export const DEFAULT_PROVIDER: ProviderName = "hashing";
 export const MAX_DIMENSIONS = 16_384;
 const HASHING_MODELS: readonly string[] = ["ngram-v1"];
 const HASHING_DIMENSIONS = 256;
+const REMOTE: readonly string[] = ["openai", "cohere"] satisfies RemoteName[];
 const MAX_MODEL_LENGTH = 256;
 
 type PlainConfig = Pick<EmbeddingConfig, "provider" | "model" | "dimensions">;
 
 /**
  * The configuration with its defaults filled in: provider hashing; for hashing model ngram-v1 and 256 dimensions.
- * `none` has no default dimensions; its model is the client's own label.
+ * `none` has no default dimensions; its model is the client's own label. openai and cohere need both.
  * @throws ArrwError INVALID_ARGUMENT naming each wrong field under `embedding`
  */
 export function completeEmbeddingConfig(config: PlainConfig | undefined): PlainConfig {
@@ -38,6 +40,8 @@ export function completeEmbeddingConfig(config: PlainConfig | undefined): PlainC
       field: "embedding.model",
       description: `one of ${HASHING_MODELS.join(", ")} for hashing; got ${quoted(model)}`,
     });
+  } else if (model === "" && REMOTE.includes(name)) {
+    violations.push({ field: "embedding.model", description: `needed for ${name}; got ""` });
   } else if (model.length > MAX_MODEL_LENGTH) {
     violations.push({
       field: "embedding.model",
@@ -57,11 +61,17 @@ export function completeEmbeddingConfig(config: PlainConfig | undefined): PlainC
 
 /**
  * Makes the provider that a library's configuration names; unset fields mean their defaults.
- * @throws ArrwError INVALID_ARGUMENT naming each wrong field under `embedding`
+ * @param remote for openai and cohere @throws ArrwError INVALID_ARGUMENT naming each wrong field under `embedding`
  */
-export function createProvider(config: PlainConfig): EmbeddingProvider {
-  const { provider, dimensions } = completeEmbeddingConfig(config);
-  return provider === "none" ? new NoProvider(dimensions) : new HashingProvider(dimensions);
+export function createProvider(config: PlainConfig, remote?: RemoteEmbedding): EmbeddingProvider {
+  const { provider, model, dimensions } = completeEmbeddingConfig(config);
+  if (provider === "none") return new NoProvider(dimensions);
+  if (provider === "hashing") return new HashingProvider(dimensions);
+  if (!remote) {
+    const message = `this process has no settings for provider ${provider}`;
+    throw new ArrwError("FAILED_PRECONDITION", message, { reason: "EMBEDDING_NOT_SET_UP" });
+  }
+  return remote.provider(provider as RemoteName, model, dimensions);
 }
 
 function quoted(text: string): string {

@@ -1,5 +1,5 @@
 import { ArrwError } from "../errors.ts";
-import type { EmbeddingProvider } from "./provider.ts";
+import type { EmbeddedTexts, EmbeddingProvider } from "./provider.ts";
 
 /**
  * Signed feature hashing of words, word pairs and character n-grams: no network, no model file, the same vector on
@@ -8,6 +8,7 @@ import type { EmbeddingProvider } from "./provider.ts";
  */
 export class HashingProvider implements EmbeddingProvider {
   readonly dimensions: number;
+  readonly paid = false;
   readonly #words = new Map<string, WordFeatures>();
 
   constructor(dimensions: number) {
@@ -31,6 +32,10 @@ export class HashingProvider implements EmbeddingProvider {
     }
     if (signal.aborted) throw abortError(signal);
     return rows;
+  }
+
+  async embedEach(texts: readonly string[], signal: AbortSignal): Promise<EmbeddedTexts> {
+    return { rows: await this.embed(texts, signal), refused: new Map() };
   }
 
   /** Adds each feature's weight, times its sign, at its place in the row. */

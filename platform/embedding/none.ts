@@ -1,9 +1,10 @@
 import { ArrwError } from "../errors.ts";
-import type { EmbeddingProvider } from "./provider.ts";
+import type { EmbeddedTexts, EmbeddingProvider } from "./provider.ts";
 
 /** For libraries whose clients send vectors: it has dimensions and embeds nothing. */
 export class NoProvider implements EmbeddingProvider {
   readonly dimensions: number;
+  readonly paid = false;
 
   constructor(dimensions: number) {
     this.dimensions = dimensions;
@@ -15,5 +16,9 @@ export class NoProvider implements EmbeddingProvider {
     throw new ArrwError("FAILED_PRECONDITION", "this library takes vectors, not texts", {
       reason: "VECTORS_NEEDED",
     });
+  }
+
+  async embedEach(texts: readonly string[]): Promise<EmbeddedTexts> {
+    return { rows: await this.embed(texts), refused: new Map() };
   }
 }

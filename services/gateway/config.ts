@@ -1,4 +1,5 @@
 import { loadConfig } from "../../platform/config.ts";
+import { EMBEDDING_SETTINGS } from "../../platform/embedding/remote-embedding.ts";
 
 export type GatewayConfig = ReturnType<typeof loadGatewayConfig>;
 
@@ -19,6 +20,8 @@ export function loadGatewayConfig(env: NodeJS.ProcessEnv) {
       "ARRW_OBJECTS_MAX_BYTES",
       "ARRW_LOGS_MAX_BYTES",
       "ARRW_RETENTION_MAX_AGE_MS",
+      "ARRW_EMBEDDING_QUERY_TIMEOUT_MS",
+      ...EMBEDDING_SETTINGS,
     ],
     env,
   );

@@ -1,4 +1,5 @@
 import { loadConfig, type Settings } from "../../platform/config.ts";
+import { EMBEDDING_SETTINGS } from "../../platform/embedding/remote-embedding.ts";
 
 const NAMES = [
   "ARRW_NATS_URL",
@@ -10,6 +11,8 @@ const NAMES = [
   "ARRW_DRAIN_TIMEOUT_MS",
   "ARRW_CANCEL_GRACE_MS",
   "ARRW_IMPORT_BATCH_CHUNKS",
+  "ARRW_EMBEDDING_TIMEOUT_MS",
+  ...EMBEDDING_SETTINGS,
   "ARRW_JOB_LOG_LEVEL",
 ] as const;
 
