@@ -1,3 +1,4 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { startSystem } from "../cli/supervisor.ts";
 import type { DocumentInput } from "../client/import-stream.ts";
@@ -5,6 +6,9 @@ import { ArrwClient } from "../client/index.ts";
 import { JobStatus } from "../proto/gen/arrwdb/v1/jobs.ts";
 import { clustered, plainRate } from "./clustered.ts";
 import { cpuOf, cpuPerUnit, median } from "./processes.ts";
+
+/** Asking without a pause would take a core from the index. */
+const POLL_MS = 5;
 
 /**
  * A batch_import of documents with client vectors, against the same vectors added by plain usearch in one process
@@ -68,7 +72,7 @@ async function importOnce(
     throw new Error(`the import failed: ${JSON.stringify(job.error)}`);
   const completed = chunks / ((performance.now() - startedAt) / 1000);
   // A search sees everything acknowledged at once; the index itself may be some batches behind.
-  while ((await client.getLibrary(libraryId)).vectorCount < BigInt(chunks));
+  while ((await client.getLibrary(libraryId)).vectorCount < BigInt(chunks)) await pause(POLL_MS);
   const indexed = chunks / ((performance.now() - startedAt) / 1000);
   await client.deleteLibrary(libraryId);
   return { completed, indexed };

@@ -1,4 +1,4 @@
-import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { ArrwError } from "./errors.ts";
 
 /** Protobuf messages one after the other, each behind its length as a varint: the format of payloads. */
@@ -8,7 +8,16 @@ export const MAX_DELIMITED_BYTES = 64 * 1024 * 1024;
 
 /** The message's bytes behind their length. */
 export function delimited(message: Uint8Array): Uint8Array {
-  return new BinaryWriter().bytes(message).finish();
+  let prefixBytes = 1;
+  for (let left = message.length; left >= 0x80; left >>>= 7) prefixBytes += 1;
+  // Copied once into a buffer of the right size.
+  const bytes = Buffer.allocUnsafe(prefixBytes + message.length);
+  let length = message.length;
+  let at = 0;
+  for (; length >= 0x80; length >>>= 7) bytes[at++] = (length & 0x7f) | 0x80;
+  bytes[at++] = length;
+  bytes.set(message, at);
+  return bytes;
 }
 
 /** One message with the offset behind it: where a reader goes on that has dealt with it. */

@@ -1,6 +1,6 @@
 import { ArrwError, invalidArgument } from "../../platform/errors.ts";
 import type { CallContext } from "../../platform/grpc/server.ts";
-import { canonicalDocument } from "./domain/digest.ts";
+import { documentDigest } from "./document-digest.ts";
 import { MAX_DOCUMENT_BYTES, type ReceivedImport, type ReceivedSubmit } from "./received.ts";
 import type { RequestDigest, Spool } from "./spool.ts";
 import { onlyJob, type Submissions } from "./submissions.ts";
@@ -62,15 +62,14 @@ async function* documentsOf(
         { field: "document", description: `only documents after the header; got ${got}` },
       ]);
     }
-    const { bytes, document } = received;
-    if (!document) {
+    if (received.length > MAX_DOCUMENT_BYTES) {
       throw new ArrwError(
         "RESOURCE_EXHAUSTED",
-        `document ${count} has ${bytes.length} bytes; at most ${MAX_DOCUMENT_BYTES}: split its texts`,
+        `document ${count} has ${received.length} bytes; at most ${MAX_DOCUMENT_BYTES}: split its texts`,
         { reason: "DOCUMENT_TOO_LARGE" },
       );
     }
-    digest?.add(canonicalDocument(document));
-    yield bytes;
+    digest?.add(documentDigest(received));
+    yield received;
   }
 }

@@ -1,14 +1,10 @@
-import type { Document } from "../../proto/gen/arrwdb/v1/document.ts";
-import {
-  ImportDocumentsRequest,
-  JobServiceService,
-  SubmitJobRequest,
-} from "../../proto/gen/arrwdb/v1/jobs.ts";
-import { fieldBytes, lastFieldBytes } from "./wire.ts";
+import { JobServiceService, SubmitJobRequest } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { fieldBytes, lastFieldBytes, lastOfFields } from "./wire.ts";
 
 /**
  * Requests that are handed on keep the bytes they came as, beside what was decoded from them for the checks: the
- * scheduler and the worker get them without another encoding.
+ * scheduler and the worker get them without another encoding. The documents of a stream are not decoded at all: the
+ * worker does that, and one that is malformed fails alone.
  */
 
 export interface ReceivedSubmit {
@@ -16,15 +12,10 @@ export interface ReceivedSubmit {
   readonly request: SubmitJobRequest;
 }
 
-export interface ReceivedDocument {
-  readonly bytes: Uint8Array;
-  /** undefined: too large to be looked at. */
-  readonly document: Document | undefined;
-}
-
 export type ReceivedImport =
   | { readonly header: ReceivedSubmit; readonly document?: undefined }
-  | { readonly header?: undefined; readonly document: ReceivedDocument }
+  /** Encoded, of any size. */
+  | { readonly header?: undefined; readonly document: Uint8Array }
   | { readonly header?: undefined; readonly document?: undefined };
 
 /** Largest document of a stream, encoded. */
@@ -37,17 +28,9 @@ function readSubmit(bytes: Uint8Array): ReceivedSubmit {
 }
 
 function readImport(bytes: Uint8Array): ReceivedImport {
-  const document = lastFieldBytes(bytes, FIELD.document);
-  if (document && document.length > MAX_DOCUMENT_BYTES) {
-    return { document: { bytes: document, document: undefined } };
-  }
-  const { message } = ImportDocumentsRequest.decode(bytes);
-  const header = lastFieldBytes(bytes, FIELD.header);
-  if (message?.$case === "header" && header) return { header: { bytes: header, request: message.value } };
-  if (message?.$case === "document" && document) {
-    return { document: { bytes: document, document: message.value } };
-  }
-  return {};
+  const last = lastOfFields(bytes, [FIELD.header, FIELD.document]);
+  if (last?.field === FIELD.document) return { document: last.bytes };
+  return last ? { header: readSubmit(last.bytes) } : {};
 }
 
 /** The documents of a unary import as they came, in order. */

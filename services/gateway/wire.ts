@@ -24,6 +24,37 @@ export function lastFieldBytes(message: Uint8Array, field: number): Uint8Array |
   return fieldBytes(message, field).at(-1);
 }
 
+/** Of several length-delimited fields the one that comes last: of a oneof, the one that counts. */
+export function lastOfFields(
+  message: Uint8Array,
+  fields: readonly number[],
+): { readonly field: number; readonly bytes: Uint8Array } | undefined {
+  const reader = new BinaryReader(message);
+  let last: { field: number; bytes: Uint8Array } | undefined;
+  while (reader.pos < reader.len) {
+    const [field, wireType] = reader.tag();
+    if (wireType === LENGTH_DELIMITED && fields.includes(field)) last = { field, bytes: reader.bytes() };
+    else reader.skip(wireType, field);
+  }
+  return last;
+}
+
+/** Where the occurrences of a field are, their tags included, in order. */
+export function fieldSpans(
+  message: Uint8Array,
+  field: number,
+): { readonly start: number; readonly end: number }[] {
+  const reader = new BinaryReader(message);
+  const spans: { start: number; end: number }[] = [];
+  while (reader.pos < reader.len) {
+    const start = reader.pos;
+    const [number, wireType] = reader.tag();
+    reader.skip(wireType, number);
+    if (number === field) spans.push({ start, end: reader.pos });
+  }
+  return spans;
+}
+
 /** The message's first field if it is a string with that number; undefined = it is something else. */
 export function leadingString(message: Uint8Array, field: number): string | undefined {
   if (message[0] !== ((field << 3) | LENGTH_DELIMITED)) return undefined;

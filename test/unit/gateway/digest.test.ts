@@ -3,6 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Document } from "../../../proto/gen/arrwdb/v1/document.ts";
 import { EchoSpec, RetryPolicy, SubmitJobRequest } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { documentDigest } from "../../../services/gateway/document-digest.ts";
 import { canonicalDocument, canonicalRequest } from "../../../services/gateway/domain/digest.ts";
 import { anySubmit } from "../../support/arbitrary-requests.ts";
 
@@ -30,6 +31,33 @@ test("the order of metadata's keys makes no difference, their values do", () => 
       const other = Document.fromPartial({ texts: ["x"], metadata: { ...metadata, more: 1, other: 2 } });
       assert.notEqual(hex(canonicalDocument(one)), hex(canonicalDocument(other)));
     }),
+  );
+});
+
+test("a document counts the same whether it is decoded or not", () => {
+  const anyDocument = fc.record({
+    documentId: fc.string(),
+    texts: fc.array(fc.string()),
+    metadata: fc.option(fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 3 })), { nil: undefined }),
+    tags: fc.array(fc.string()),
+    vectors: fc.array(fc.record({ values: fc.array(fc.integer()) }), { maxLength: 3 }),
+  });
+  fc.assert(
+    fc.property(anyDocument, (given) => {
+      const { metadata } = given;
+      const bytes = Document.encode(Document.fromPartial({ ...given, metadata })).finish();
+      const mixed = shuffled(metadata) as typeof metadata;
+      const other = Document.encode(Document.fromPartial({ ...given, metadata: mixed })).finish();
+      const decoded = hex(canonicalDocument(Document.decode(bytes)));
+      assert.equal(hex(documentDigest(bytes)), decoded);
+      assert.equal(hex(documentDigest(other)), decoded);
+      if (!metadata) return;
+      // Metadata in two parts, which a decoder merges.
+      const more = Document.encode(Document.fromPartial({ metadata: { more: 1 } })).finish();
+      const twice = Buffer.concat([bytes, more]);
+      assert.equal(hex(documentDigest(twice)), hex(canonicalDocument(Document.decode(twice))));
+    }),
+    { numRuns: 200 },
   );
 });
 
