@@ -1,20 +1,11 @@
 import { type Database, open, type RootDatabase } from "lmdb";
 import { ArrwError, notFound } from "../../platform/errors.ts";
-import type { Metric } from "./domain/score.ts";
-import { durably } from "./store.ts";
-import type { Scalar } from "./usearch-index.ts";
+import { durably, type IndexShape } from "./store.ts";
 
-/** What a library was created as. */
-export interface LibraryConfig {
+/** What a library was created as; what it is now, its live generation says. */
+export interface LibraryConfig extends IndexShape {
   readonly id: string;
   readonly name: string;
-  readonly embedding: { readonly provider: string; readonly model: string; readonly dimensions: number };
-  readonly indexType: "hnsw" | "flat";
-  readonly metric: Metric;
-  readonly scalar: Scalar;
-  readonly connectivity: number;
-  readonly expansionAdd: number;
-  readonly expansionSearch: number;
 }
 
 export interface LibraryRow extends LibraryConfig {

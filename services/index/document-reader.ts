@@ -2,6 +2,7 @@ import { notFound } from "../../platform/errors.ts";
 import type { Document, Filter } from "../../proto/gen/arrwdb/v1/document.ts";
 import { fieldsOf, isDocumentId } from "./document-scan.ts";
 import { compileFilter } from "./domain/filter.ts";
+import { liveGeneration } from "./generations.ts";
 import { documentRow } from "./library-writer.ts";
 import type { DocumentRow, Store } from "./store.ts";
 
@@ -51,6 +52,7 @@ export class DocumentReader {
 
   #message(documentId: string, row: DocumentRow, texts: boolean, vectors: boolean): Document {
     const keys = Array.from({ length: texts || vectors ? row.chunks : 0 }, (_, n) => row.firstKey + n);
+    const set = vectors ? this.#store.vectors(liveGeneration(this.#store).vectors) : undefined;
     return {
       documentId,
       title: row.title,
@@ -58,9 +60,7 @@ export class DocumentReader {
       metadata: row.metadata && { ...row.metadata },
       author: row.author,
       tags: [...row.tags],
-      vectors: vectors
-        ? keys.map((key) => ({ values: [], packed: Buffer.from(this.#store.vectors.get(key) ?? []) }))
-        : [],
+      vectors: set ? keys.map((key) => ({ values: [], packed: Buffer.from(set.get(key) ?? []) })) : [],
       sourceUrl: row.sourceUrl,
     };
   }

@@ -1,3 +1,4 @@
+import { lastKeyOf } from "./generations.ts";
 import { Snapshotter, type SnapshotterOptions } from "./snapshotter.ts";
 import { readState } from "./store.ts";
 import { MAX_CANDIDATES } from "./usearch-index.ts";
@@ -7,10 +8,12 @@ import type { Progress, SearchResult, SearchSpec } from "./vector-protocol.ts";
 export interface LibraryIndexOptions extends SnapshotterOptions {
   /** Vectors stored but not indexed yet, above which writers wait. */
   readonly maxBehind: number;
+  /** In a thread of its own. */
+  readonly dedicated: boolean;
 }
 
 /**
- * The main thread's side of a library's index: opens it from its snapshot, makes writers wait when it lags, and has the
+ * The main thread's side of an index: opens it from its snapshot, makes writers wait when it lags, and has the
  * next snapshot made in time.
  */
 export class LibraryIndex {
@@ -19,6 +22,7 @@ export class LibraryIndex {
   readonly #snapshots: Snapshotter;
   #progress: Progress;
   #closed = false;
+  readonly #endReading: () => void;
   readonly #waiters = new Set<() => void>();
 
   private constructor(
@@ -31,20 +35,23 @@ export class LibraryIndex {
     this.#index = index;
     this.#snapshots = snapshots;
     this.#progress = progress;
+    // A builder of snapshots may have read changes that the serving thread hasn't come to.
+    this.#endReading = options.changeLog.addReader(() => Math.min(snapshots.through, this.#progress.change));
   }
 
   static async open(options: LibraryIndexOptions): Promise<LibraryIndex> {
-    const { spec, pool } = options;
+    const { spec, pool, dedicated } = options;
     const snapshots = await Snapshotter.open(options);
     let opened: LibraryIndex | undefined;
     const advance = (progress: Progress): void => {
       if (opened) opened.#advance(progress);
     };
     const { checked } = snapshots;
-    const { index, progress } = await pool.open(spec, checked, advance).catch(async (error: unknown) => {
+    const how = { dedicated, onProgress: advance };
+    const { index, progress } = await pool.open(spec, checked, how).catch(async (error: unknown) => {
       if (!checked) throw error;
       await snapshots.discard(error instanceof Error ? error.message : String(error));
-      return pool.open(spec, undefined, advance);
+      return pool.open(spec, undefined, how);
     });
     opened = new LibraryIndex(options, index, snapshots, progress);
     opened.#advance(progress);
@@ -57,7 +64,12 @@ export class LibraryIndex {
 
   /** Stored vectors that the index hasn't got yet. */
   get behind(): number {
-    return Math.max(0, readState(this.#options.store).nextKey - 1 - this.#progress.addedThrough);
+    return Math.max(0, this.#lastKey - this.#progress.addedThrough);
+  }
+
+  /** The highest key that it can have. */
+  get #lastKey(): number {
+    return lastKeyOf(this.#options.store, this.#options.spec.vectors);
   }
 
   /** The `ef` is cut to what an index may be asked. */
@@ -89,8 +101,8 @@ export class LibraryIndex {
     const { maxBehind, snapshotChanges, store } = this.#options;
     const { behind } = this;
     if (behind > 0 && behind + incoming > maxBehind) return false;
-    const { nextKey, removedTotal } = readState(store);
-    const unsaved = this.#snapshots.unsaved({ addedThrough: nextKey - 1, removedTotal });
+    const { removedTotal } = readState(store);
+    const unsaved = this.#snapshots.unsaved({ addedThrough: this.#lastKey, removedTotal });
     // Snapshots that fail (a full disk) make restarts slower, not writes impossible.
     // Each vector that comes in may replace one.
     return this.#snapshots.failing || unsaved === 0 || unsaved + 2 * incoming <= snapshotChanges;
@@ -135,6 +147,7 @@ export class LibraryIndex {
   /** @param save make a last snapshot of a small index */
   async close(save: boolean): Promise<void> {
     this.abandon();
+    this.#endReading();
     await this.#snapshots.finish(this.#index, this.#progress, save);
     await this.#index.close();
   }

@@ -2,10 +2,12 @@ import { ArrwError, notFound } from "../../platform/errors.ts";
 import { isDocumentId } from "./document-scan.ts";
 import { beginLease, endLease, type FenceRow, isForgotten, refuseMutation } from "./domain/fence.ts";
 import type { EventLog, GenerationEvent } from "./event-log.ts";
+import { vectorSetsInUse } from "./generations.ts";
 import {
   type DocumentRow,
   durably,
   type EventRow,
+  type GenerationRow,
   type KeyRange,
   readState,
   type Store,
@@ -38,31 +40,40 @@ const SWEEP_EVERY_MS = 60 * 60 * 1000;
 
 export class LibraryWriter {
   readonly #store: Store;
-  readonly #dimensions: number;
   readonly #events: EventLog;
   #sweptAtMs = 0;
 
-  constructor(store: Store, dimensions: number, events: EventLog) {
+  constructor(store: Store, events: EventLog) {
     this.#store = store;
-    this.#dimensions = dimensions;
     this.#events = events;
   }
 
-  /** Replaces documents whole. @returns the change's number @throws LEASE_FENCED */
-  upsert(fence: FenceClaim | undefined, documents: readonly DocumentWrite[]): Promise<number> {
+  /**
+   * Replaces documents whole.
+   * @param generation the one that their vectors were checked for
+   * @returns the change's number; undefined = another one is live by now, and nothing was written
+   * @throws LEASE_FENCED
+   */
+  upsert(
+    fence: FenceClaim | undefined,
+    generation: GenerationRow,
+    documents: readonly DocumentWrite[],
+  ): Promise<number | undefined> {
     // Of two with one id the last wins.
     const byId = new Map(documents.map((document) => [document.documentId, document]));
     return durably(this.#store.env, () => {
       this.#assertFence(fence);
       const removed: KeyRange[] = [];
-      const { nextKey } = readState(this.#store);
+      const { nextKey, generation: live } = readState(this.#store);
+      if (live !== generation.generation) return undefined;
+      const remove = this.#remover();
       let key = nextKey;
       let added = 0;
       for (const document of byId.values()) {
-        const previous = this.#removeDocument(document.documentId);
+        const previous = remove(document.documentId);
         if (previous) removed.push(previous);
         else added += 1;
-        this.#putDocument(document, key);
+        this.#putDocument(document, key, generation);
         key += document.texts.length;
       }
       return this.#record([nextKey, key - nextKey], removed, added, { upserted: [...byId.keys()] });
@@ -77,10 +88,11 @@ export class LibraryWriter {
       const removed: KeyRange[] = [];
       const deleted: string[] = [];
       const seen = new Set<string>();
+      const remove = this.#remover();
       for (const id of ids) {
         if (seen.has(id)) continue;
         seen.add(id);
-        const range = isDocumentId(id) ? this.#removeDocument(id) : undefined;
+        const range = isDocumentId(id) ? remove(id) : undefined;
         if (!range) missing.push(id);
         else {
           removed.push(range);
@@ -143,23 +155,27 @@ export class LibraryWriter {
     for (const key of forgotten) this.#store.fences.remove(key);
   }
 
-  /** Takes a document's chunks and vectors out; its own row stays. */
-  #removeDocument(id: string): KeyRange | undefined {
-    const row = this.#store.documents.get(Buffer.from(id));
-    if (!row) return undefined;
-    for (let key = row.firstKey; key < row.firstKey + row.chunks; key++) {
-      this.#store.chunks.remove(key);
-      this.#store.vectors.remove(key);
-    }
-    return [row.firstKey, row.chunks];
+  /** Takes a document's chunks and vectors out, those of every generation; its own row stays. */
+  #remover(): (id: string) => KeyRange | undefined {
+    const sets = [...vectorSetsInUse(this.#store)].map((name) => this.#store.vectors(name));
+    return (id) => {
+      const row = this.#store.documents.get(Buffer.from(id));
+      if (!row) return undefined;
+      for (let key = row.firstKey; key < row.firstKey + row.chunks; key++) {
+        this.#store.chunks.remove(key);
+        for (const set of sets) set.remove(key);
+      }
+      return [row.firstKey, row.chunks];
+    };
   }
 
-  #putDocument(document: DocumentWrite, firstKey: number): void {
+  #putDocument(document: DocumentWrite, firstKey: number, generation: GenerationRow): void {
     const { documentId, texts, vectors, title, author, tags, sourceUrl, metadata } = document;
-    const bytes = this.#dimensions * 4;
+    const bytes = generation.embedding.dimensions * 4;
+    const set = this.#store.vectors(generation.vectors);
     texts.forEach((text, n) => {
       this.#store.chunks.put(firstKey + n, [documentId, n, text]);
-      this.#store.vectors.put(firstKey + n, vectors.subarray(n * bytes, (n + 1) * bytes));
+      set.put(firstKey + n, vectors.subarray(n * bytes, (n + 1) * bytes));
     });
     const row: DocumentRow = { title, author, tags, sourceUrl, metadata, firstKey, chunks: texts.length };
     this.#store.documents.put(Buffer.from(documentId), row);

@@ -1,19 +1,28 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { ArrwError, notFound } from "../../platform/errors.ts";
+import { notFound } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Document, Filter } from "../../proto/gen/arrwdb/v1/document.ts";
 import type { Hit, Library as LibraryMessage } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import type { LibraryRow } from "./catalog.ts";
+import { ChangeLog } from "./change-log.ts";
 import { type DocumentPage, DocumentReader } from "./document-reader.ts";
 import { DocumentScan } from "./document-scan.ts";
 import { EventLog } from "./event-log.ts";
-import { LibraryIndex } from "./library-index.ts";
-import { type LibrarySearch, LibrarySearcher } from "./library-search.ts";
+import { Generation } from "./generation.ts";
+import { prepareFiles } from "./generation-files.ts";
+import { ensureGeneration, liveGeneration } from "./generations.ts";
+import type { LibrarySearch } from "./library-search.ts";
 import { type DocumentWrite, type FenceClaim, LibraryWriter } from "./library-writer.ts";
-import { openStore, readSnapshot, readState, type StateRow, type Store } from "./store.ts";
+import {
+  type GenerationRow,
+  openStore,
+  readSnapshot,
+  readState,
+  type StateRow,
+  type Store,
+} from "./store.ts";
 import type { VectorPool } from "./vector-pool.ts";
-import type { LibrarySpec } from "./vector-protocol.ts";
 
 export interface LibraryOptions {
   readonly row: LibraryRow;
@@ -28,13 +37,7 @@ export interface LibraryOptions {
   readonly onCommit: () => void;
 }
 
-/** Vectors that may be stored and not indexed yet, and the bytes they may be, before writers wait. */
-const MAX_BEHIND = 4_096;
-const MAX_BEHIND_BYTES = 64 * 1024 * 1024;
-/** An index up to this size is saved by the thread that serves it: about 50 ms. */
-const OWN_SAVE_BYTES = 64 * 1024 * 1024;
-
-/** One open library. Its index is opened when it is first needed. */
+/** One open library: its documents, and the generation that is live. */
 export class Library {
   readonly row: LibraryRow;
   readonly #options: LibraryOptions;
@@ -42,22 +45,29 @@ export class Library {
   readonly #events: EventLog;
   readonly #writer: LibraryWriter;
   readonly #reader: DocumentReader;
-  readonly #searcher: LibrarySearcher;
-  #opening: Promise<LibraryIndex> | undefined;
-  #index: LibraryIndex | undefined;
+  readonly #scan: DocumentScan;
+  readonly #changeLog: ChangeLog;
+  readonly #live: Generation;
+  #prepared: Promise<void> | undefined;
   #deleted = false;
 
   constructor(options: LibraryOptions) {
     this.row = options.row;
     this.#options = options;
     this.#store = openStore(join(options.folder, "store"));
-    const { dimensions } = options.row.embedding;
-    const scan = new DocumentScan(this.#store);
+    ensureGeneration(this.#store, options.row);
+    this.#scan = new DocumentScan(this.#store);
+    this.#changeLog = new ChangeLog(this.#store);
     this.#events = new EventLog(this.#store, options.watchEvents);
     this.#store.env.on("aftercommit", options.onCommit);
-    this.#writer = new LibraryWriter(this.#store, dimensions, this.#events);
+    this.#writer = new LibraryWriter(this.#store, this.#events);
     this.#reader = new DocumentReader(this.#store);
-    this.#searcher = new LibrarySearcher(this.#store, options.row.metric, scan);
+    this.#live = this.#newGeneration(liveGeneration(this.#store));
+  }
+
+  /** Answers searches. */
+  get live(): Generation {
+    return this.#live;
   }
 
   get state(): StateRow {
@@ -66,32 +76,37 @@ export class Library {
 
   /** Stored vectors that the index has yet to get; 0 while it isn't open. */
   get behind(): number {
-    return this.#index?.behind ?? 0;
+    return this.#live.index?.behind ?? 0;
   }
 
   /** Live vectors in the index; 0 while it isn't open. */
   get vectors(): number {
-    return this.#index?.progress.size ?? 0;
+    return this.#live.index?.progress.size ?? 0;
   }
 
-  /** @returns the change's number @throws EMBEDDING_CHANGED, LEASE_FENCED, LIBRARY_NOT_FOUND */
+  /**
+   * @param generation the live one, which the documents' vectors were checked for
+   * @returns the change's number; undefined = another one is live by now
+   * @throws EMBEDDING_CHANGED, LEASE_FENCED, LIBRARY_NOT_FOUND
+   */
   async upsert(
     fence: FenceClaim | undefined,
-    embeddingId: string,
+    generation: Generation,
     documents: readonly DocumentWrite[],
     signal: AbortSignal,
-  ): Promise<number> {
-    this.#assertEmbedding(embeddingId);
-    const index = await this.#usableIndex();
+  ): Promise<number | undefined> {
+    this.#assertThere();
+    const index = generation.index ?? (await generation.open());
+    this.#assertThere();
     await index.room(
       documents.reduce((sum, { texts }) => sum + texts.length, 0),
       signal,
     );
     this.#assertThere();
     try {
-      return await this.#writer.upsert(fence, documents);
+      return await this.#writer.upsert(fence, generation.row, documents);
     } finally {
-      index.changed();
+      this.#changed();
     }
   }
 
@@ -101,19 +116,14 @@ export class Library {
     try {
       return await this.#writer.delete(fence, ids);
     } finally {
-      this.#index?.changed();
+      this.#changed();
     }
   }
 
-  /** @throws EMBEDDING_CHANGED, LIBRARY_NOT_FOUND */
-  async search(
-    embeddingId: string,
-    search: Omit<LibrarySearch, "ef"> & { readonly ef: number },
-  ): Promise<Hit[]> {
-    this.#assertEmbedding(embeddingId);
-    const index = await this.#usableIndex();
-    const ef = search.ef === 0 ? this.row.expansionSearch : search.ef;
-    const hits = await this.#searcher.search(index, { ...search, ef: Math.max(search.k, ef) });
+  /** @param generation the live one: answers all of the search @throws LIBRARY_NOT_FOUND */
+  async search(generation: Generation, search: LibrarySearch): Promise<Hit[]> {
+    this.#assertThere();
+    const hits = await generation.search(search);
     this.#assertThere();
     return hits;
   }
@@ -150,14 +160,15 @@ export class Library {
   }
 
   async message(): Promise<LibraryMessage> {
-    const { row } = this;
-    const { documents, chunks, generation } = this.state;
-    const progress = this.#index?.progress;
-    const saved = readSnapshot(this.#store);
+    const { id: libraryId, name, createdAtMs } = this.row;
+    const { row, index } = this.#live;
+    const { documents, chunks } = this.state;
+    const progress = index?.progress;
+    const saved = readSnapshot(this.#store, row.generation);
     const stored = row.indexType === "flat" ? chunks : (saved?.size ?? 0);
     return {
-      libraryId: row.id,
-      name: row.name,
+      libraryId,
+      name,
       embedding: { ...row.embedding },
       indexType: row.indexType,
       indexConfig: {
@@ -167,14 +178,14 @@ export class Library {
         expansionAdd: row.expansionAdd,
         expansionSearch: row.expansionSearch,
       },
-      generation: BigInt(generation),
+      generation: BigInt(row.generation),
       documentCount: BigInt(documents),
       chunkCount: BigInt(chunks),
       vectorCount: BigInt(progress?.size ?? stored),
       tombstoneCount: BigInt(progress?.tombstones ?? saved?.tombstones ?? 0),
       diskBytes: BigInt((await storedBytes(this.#options.folder)) + (saved?.bytes ?? 0)),
       memoryBytes: BigInt(progress ? progress.indexBytes + progress.blockBytes : 0),
-      createdAt: new Date(row.createdAtMs),
+      createdAt: new Date(createdAtMs),
       previousGeneration: 0n,
       previousGenerationExpiresAt: undefined,
       buildingGeneration: 0n,
@@ -183,15 +194,15 @@ export class Library {
 
   /** Opens the index beside, so that it is ready when it is needed. */
   warm(): void {
-    this.#openIndex().catch((error: unknown) =>
-      this.#options.log.error({ err: error }, "the index can't be opened"),
-    );
+    this.#live
+      .open()
+      .catch((error: unknown) => this.#options.log.error({ err: error }, "the index can't be opened"));
   }
 
   /** From here on calls end with LIBRARY_NOT_FOUND, those that wait too. */
   markDeleted(): void {
     this.#deleted = true;
-    this.#index?.abandon();
+    this.#live.abandon();
   }
 
   /**
@@ -199,72 +210,37 @@ export class Library {
    * @param save take the time for a last snapshot of a small index
    */
   async close(save: boolean): Promise<void> {
-    const index = await this.#opening?.catch(() => undefined);
-    await index?.close(save && !this.#deleted);
+    await this.#live.close(save && !this.#deleted);
+    await this.#prepared?.catch(() => undefined);
     await this.#store.env.close();
   }
 
-  /** Everybody waits for the same opening; after a failed one the next call tries again. */
-  #openIndex(): Promise<LibraryIndex> {
-    this.#opening ??= this.#open().then(
-      (index) => {
-        this.#index = index;
-        if (this.#deleted) index.abandon();
-        return index;
-      },
-      (error: unknown) => {
-        this.#opening = undefined;
-        throw error;
-      },
-    );
-    return this.#opening;
+  #changed(): void {
+    this.#live.index?.changed();
   }
 
-  #open(): Promise<LibraryIndex> {
-    const { row, folder, pool, log, snapshotChanges } = this.#options;
-    const { embedding, metric, scalar, connectivity, expansionAdd, expansionSearch } = row;
-    const { dimensions } = embedding;
-    const spec: LibrarySpec = {
-      library: row.number,
-      storeFolder: join(folder, "store"),
-      indexType: row.indexType,
-      parameters: { dimensions, metric, scalar, connectivity, expansionAdd, expansionSearch },
-    };
-    const byBytes = Math.floor(MAX_BEHIND_BYTES / (dimensions * 4));
-    return LibraryIndex.open({
+  #newGeneration(row: GenerationRow, dedicated = false): Generation {
+    const { folder, pool, log, snapshotChanges } = this.#options;
+    const options = {
       store: this.#store,
-      spec,
-      folder: join(folder, "index"),
+      folder,
+      scan: this.#scan,
+      changeLog: this.#changeLog,
       pool,
       log,
       snapshotChanges,
-      maxBehind: Math.min(MAX_BEHIND, byBytes),
-      ownSaveBytes: OWN_SAVE_BYTES,
-    });
+      prepared: () => this.#prepare(),
+    };
+    return new Generation(row, options, dedicated);
   }
 
-  async #usableIndex(): Promise<LibraryIndex> {
-    this.#assertThere();
-    const index = this.#index ?? (await this.#openIndex());
-    this.#assertThere();
-    return index;
+  #prepare(): Promise<void> {
+    this.#prepared ??= prepareFiles(this.#store, join(this.#options.folder, "index"));
+    return this.#prepared;
   }
 
   #assertThere(): void {
     if (this.#deleted) throw notFound("library", this.row.id);
-  }
-
-  #assertEmbedding(embeddingId: string): void {
-    const current = this.row.embeddingId;
-    if (embeddingId === current) return;
-    throw new ArrwError(
-      "ABORTED",
-      `the library's embedding is ${current}, not ${JSON.stringify(embeddingId.slice(0, 64))}`,
-      {
-        reason: "EMBEDDING_CHANGED",
-        metadata: { embedding_id: current },
-      },
-    );
   }
 }
 

@@ -1,10 +1,10 @@
 import { embeddingId } from "../../platform/embedding/embedding-id.ts";
 import { ArrwError } from "../../platform/errors.ts";
 import { type ImplementedService, implement } from "../../platform/grpc/server.ts";
-import { IndexServiceService } from "../../proto/gen/arrwdb/index/v1/index.ts";
-import type { LibraryRow } from "./catalog.ts";
+import { IndexServiceService, type UpsertDocumentsRequest } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import type { IndexMetrics } from "./index-metrics.ts";
 import type { Libraries } from "./libraries.ts";
+import type { Library } from "./library.ts";
 import { pageToken, readPageToken } from "./page-token.ts";
 import { MAX_CANDIDATES } from "./usearch-index.ts";
 import {
@@ -17,7 +17,6 @@ import {
   checkPageSize,
   MAX_DELETED,
   requiredFence,
-  type VectorBounds,
 } from "./validate.ts";
 
 /** The gRPC face of the libraries: checks what comes in, calls, answers. */
@@ -40,13 +39,13 @@ function libraryHandlers(
       const row = await libraries.create(config, embeddingId(config.embedding), Date.now());
       return libraries.use(row.id, async (library) => ({
         library: await library.message(),
-        embeddingId: row.embeddingId,
+        embeddingId: library.live.row.embeddingId,
       }));
     },
     getLibrary: ({ libraryId }) =>
       libraries.use(libraryId, async (library) => {
         library.warm();
-        return { library: await library.message(), embeddingId: library.row.embeddingId };
+        return { library: await library.message(), embeddingId: library.live.row.embeddingId };
       }),
     listLibraries: async ({ pageSize, pageToken: token }) => {
       const checks = new Checks();
@@ -92,10 +91,8 @@ function documentHandlers(
     },
     upsertDocuments: async (request, { signal }) => {
       const timed = metrics.upsert.startTimer();
-      const row = libraries.resolve(request.libraryId);
-      const { fence, documents } = checkedUpsert(request, boundsOf(row));
       const change = await libraries
-        .use(row.id, (library) => library.upsert(fence, request.embeddingId, documents, signal))
+        .use(request.libraryId, (library) => upsert(library, request, signal))
         .catch(countFenced(metrics));
       timed();
       return { change: BigInt(change) };
@@ -126,17 +123,17 @@ function documentHandlers(
     }) => {
       const mode = exact ? "exact" : filter ? "filtered" : "index";
       const timed = metrics.search.startTimer({ mode });
-      const row = libraries.resolve(libraryId);
-      const checks = new Checks();
-      checks.integer("k", k, 1, MAX_CANDIDATES);
-      checks.integer("ef_search", efSearch, 0, MAX_CANDIDATES);
-      checkFilter(filter, checks);
-      const vector = checkedQuery(bytes, boundsOf(row), checks);
-      checks.done();
-      return libraries.use(row.id, async (library) => {
-        const hits = await library.search(id, { vector, k, ef: efSearch, filter, includeText, exact });
+      return libraries.use(libraryId, async (library) => {
+        const generation = library.live;
+        const checks = new Checks();
+        checks.integer("k", k, 1, MAX_CANDIDATES);
+        checks.integer("ef_search", efSearch, 0, MAX_CANDIDATES);
+        checkFilter(filter, checks);
+        const vector = checkedQuery(bytes, id, generation.row, checks);
+        const search = { vector, k, ef: efSearch, filter, includeText, exact };
+        const hits = await library.search(generation, search);
         timed();
-        return { hits, generation: BigInt(library.state.generation) };
+        return { hits, generation: BigInt(generation.row.generation) };
       });
     },
   };
@@ -152,7 +149,7 @@ function leaseHandlers(
       return libraries
         .use(libraryId, async (library) => {
           await library.beginLease(claim, Date.now());
-          return { library: await library.message(), embeddingId: library.row.embeddingId };
+          return { library: await library.message(), embeddingId: library.live.row.embeddingId };
         })
         .catch(countFenced(metrics));
     },
@@ -164,8 +161,18 @@ function leaseHandlers(
   };
 }
 
-function boundsOf({ embedding, metric, scalar }: LibraryRow): VectorBounds {
-  return { dimensions: embedding.dimensions, metric, scalar };
+/** Checks for the generation that is live; again when another one is by the time that it is written. */
+async function upsert(
+  library: Library,
+  request: UpsertDocumentsRequest,
+  signal: AbortSignal,
+): Promise<number> {
+  for (;;) {
+    const generation = library.live;
+    const { fence, documents } = checkedUpsert(request, generation.row);
+    const change = await library.upsert(fence, generation, documents, signal);
+    if (change !== undefined) return change;
+  }
 }
 
 function countFenced(metrics: IndexMetrics): (error: unknown) => never {

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { checksum, flushAndRename, structuralFault } from "./snapshot-file.ts";
 import { BlockCache } from "./vector-blocks.ts";
-import { VectorLibrary } from "./vector-library.ts";
+import { VectorIndex } from "./vector-index.ts";
 import type { FromThread, Progress, SnapshotRequest, ToSnapshotThread } from "./vector-protocol.ts";
 
 /** The thread that makes and checks snapshot files, so that those that serve searches don't wait for a disk. */
@@ -31,30 +31,30 @@ let lastBuild: Promise<unknown> = Promise.resolve();
 const wanted = new Map<number, boolean>();
 
 function build(request: SnapshotRequest & { type: "build" }): Promise<Progress> {
-  const { library } = request.spec;
-  wanted.set(library, true);
-  const next = lastBuild.then(() => buildNow(request)).finally(() => wanted.delete(library));
+  const { index } = request.spec;
+  wanted.set(index, true);
+  const next = lastBuild.then(() => buildNow(request)).finally(() => wanted.delete(index));
   lastBuild = next.catch(() => undefined);
   return next;
 }
 
 async function buildNow(request: SnapshotRequest & { type: "build" }): Promise<Progress> {
   const assertWanted = (): void => {
-    if (!wanted.get(request.spec.library)) throw new Error("the build was cancelled");
+    if (!wanted.get(request.spec.index)) throw new Error("the build was cancelled");
   };
   assertWanted();
-  const library = new VectorLibrary(request.spec, request.from, cache);
+  const index = new VectorIndex(request.spec, request.from, cache);
   try {
-    library.catchUp();
-    while (library.progress.addedThrough < request.through && library.behind > 0) {
-      library.applySlice(request.through);
+    index.catchUp();
+    while (index.progress.addedThrough < request.through && index.behind > 0) {
+      index.applySlice(request.through);
       // A read transaction must not stay open for the whole build.
       await nextTurn();
       assertWanted();
     }
-    return library.save(request.path);
+    return index.save(request.path);
   } finally {
-    await library.close();
+    await index.close();
   }
 }
 
@@ -75,7 +75,7 @@ function send(message: FromThread): void {
 
 port.on("message", (message: ToSnapshotThread) => {
   if ("type" in message) {
-    if (wanted.has(message.library)) wanted.set(message.library, false);
+    if (wanted.has(message.index)) wanted.set(message.index, false);
     return;
   }
   const { id, request } = message;

@@ -12,12 +12,12 @@ export class ThreadClient<Request> {
     worker: Worker,
     options: {
       readonly onDeath: (error: Error) => void;
-      readonly onProgress?: (library: number, progress: Progress) => void;
+      readonly onProgress?: (index: number, progress: Progress) => void;
     },
   ) {
     this.#worker = worker;
     worker.on("message", (message: FromThread) => {
-      if ("type" in message) return options.onProgress?.(message.library, message.progress);
+      if ("type" in message) return options.onProgress?.(message.index, message.progress);
       const waiting = this.#waiting.get(message.id);
       this.#waiting.delete(message.id);
       if ("error" in message) waiting?.reject(new Error(message.error));

@@ -10,7 +10,10 @@ import type { LibraryConfig } from "./catalog.ts";
 import { isDocumentId, MAX_DOCUMENT_ID_BYTES } from "./document-scan.ts";
 import { filterFaults } from "./domain/filter.ts";
 import { METRICS, type Metric } from "./domain/score.ts";
+import { isWithin, largestValue } from "./domain/vector-bounds.ts";
+import { assertEmbedding } from "./generations.ts";
 import type { DocumentWrite, FenceClaim } from "./library-writer.ts";
+import type { GenerationRow, IndexShape } from "./store.ts";
 import { allFinite, MAX_DIMENSIONS, SCALARS, type Scalar } from "./usearch-index.ts";
 
 /**
@@ -22,9 +25,6 @@ export const MAX_CHUNKS = 10_000;
 export const MAX_DELETED = 10_000;
 const MAX_PAGE = 1_000;
 const INDEX_TYPES = ["hnsw", "flat"] as const;
-/** Sums of squares stay within float32 for 16,384 dimensions. */
-const MAX_VALUE = 1e15;
-const MAX_F16 = 65_504;
 
 export class Checks {
   readonly #violations: Violation[] = [];
@@ -114,21 +114,11 @@ export function requiredFence(fence: Fence | undefined): FenceClaim {
   return claim as FenceClaim;
 }
 
-/** What vectors must be like to be stored in a library. */
-export interface VectorBounds {
-  readonly dimensions: number;
-  readonly metric: Metric;
-  readonly scalar: Scalar;
-}
-
 /** Why packed vectors can't be taken; undefined = they can. */
-function vectorFault(values: Float32Array, { metric, scalar }: VectorBounds): string | undefined {
+function vectorFault(values: Float32Array, { metric, scalar }: IndexShape): string | undefined {
   if (!allFinite(values)) return "all values must be finite";
-  // The cosine doesn't see the length of a vector, so any will do.
-  if (metric === "cos") return undefined;
-  const max = scalar === "f16" ? MAX_F16 : MAX_VALUE;
-  const fits = values.every((value) => value <= max && value >= -max);
-  return fits ? undefined : `values must be within -${max}..${max}`;
+  const max = largestValue(metric, scalar);
+  return isWithin(values, max) ? undefined : `values must be within -${max}..${max}`;
 }
 
 /** Bytes at any address as numbers; the length must be a multiple of 4. */
@@ -138,13 +128,22 @@ function unpack(bytes: Uint8Array): Float32Array {
   return values;
 }
 
-export function checkedQuery(bytes: Uint8Array, bounds: VectorBounds, checks: Checks): Float32Array {
-  const { dimensions } = bounds;
+/** @throws INVALID_ARGUMENT with all that `checks` has noted, EMBEDDING_CHANGED */
+export function checkedQuery(
+  bytes: Uint8Array,
+  embeddingId: string,
+  generation: GenerationRow,
+  checks: Checks,
+): Float32Array {
+  if (embeddingId !== generation.embeddingId) checks.done();
+  assertEmbedding(generation, embeddingId);
+  const { dimensions } = generation.embedding;
   const fits = bytes.length === dimensions * 4;
   checks.that(fits, "vector", `${dimensions} float32 (${dimensions * 4} bytes), got ${bytes.length} bytes`);
   const values = unpack(fits ? bytes : Buffer.alloc(0));
-  const fault = vectorFault(values, bounds);
+  const fault = vectorFault(values, generation);
   if (fault) checks.that(false, "vector", fault);
+  checks.done();
   return values;
 }
 
@@ -157,17 +156,21 @@ export function checkPageSize(pageSize: number, checks: Checks): void {
   checks.integer("page_size", pageSize, 1, MAX_PAGE);
 }
 
+/** @throws INVALID_ARGUMENT with all violations, EMBEDDING_CHANGED */
 export function checkedUpsert(
   request: UpsertDocumentsRequest,
-  bounds: VectorBounds,
+  generation: GenerationRow,
 ): { readonly fence: FenceClaim | undefined; readonly documents: DocumentWrite[] } {
   const checks = new Checks();
   const fence = checkedFence(request.fence, checks);
   const chunks = request.documents.reduce((sum, { document }) => sum + (document?.texts.length ?? 0), 0);
   checks.that(chunks <= MAX_CHUNKS, "documents", `at most ${MAX_CHUNKS} chunks, got ${chunks}`);
   checks.that(request.documents.length > 0, "documents", "at least one");
+  // Vectors of another embedding need not be of this one's length.
+  if (request.embeddingId !== generation.embeddingId) checks.done();
+  assertEmbedding(generation, request.embeddingId);
   const documents = request.documents.map((each, i) =>
-    checkedDocument(each, bounds, `documents[${i}]`, checks),
+    checkedDocument(each, generation, `documents[${i}]`, checks),
   );
   checks.done();
   return { fence, documents };
@@ -175,7 +178,7 @@ export function checkedUpsert(
 
 function checkedDocument(
   upsert: DocumentUpsert,
-  bounds: VectorBounds,
+  shape: IndexShape,
   path: string,
   checks: Checks,
 ): DocumentWrite {
@@ -189,10 +192,10 @@ function checkedDocument(
   );
   checks.that(texts.length > 0, `${path}.document.texts`, "at least one");
   checks.that(document?.vectors.length === 0, `${path}.document.vectors`, "must be unset; vectors go packed");
-  const expected = texts.length * bounds.dimensions * 4;
-  const description = `${texts.length} x ${bounds.dimensions} float32 (${expected} bytes), got ${vectors.length} bytes`;
+  const expected = texts.length * shape.embedding.dimensions * 4;
+  const description = `${texts.length} x ${shape.embedding.dimensions} float32 (${expected} bytes), got ${vectors.length} bytes`;
   if (checks.that(vectors.length === expected, `${path}.vectors`, description)) {
-    const fault = vectorFault(unpack(vectors), bounds);
+    const fault = vectorFault(unpack(vectors), shape);
     if (fault) checks.that(false, `${path}.vectors`, fault);
   }
   return {

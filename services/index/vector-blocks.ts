@@ -1,10 +1,11 @@
+import type { Database } from "lmdb";
 import { LRUCache } from "lru-cache";
 import type { Metric } from "./domain/score.ts";
-import type { KeyRange, Store } from "./store.ts";
+import type { KeyRange } from "./store.ts";
 
 /**
- * The live vectors of a library, packed in blocks of consecutive keys, read from LMDB when asked for and kept in a
- * cache that all libraries of a thread share. Brute force, the not yet indexed tail and the adds to the index all read
+ * The live vectors of a set, packed in blocks of consecutive keys, read from LMDB when asked for and kept in a
+ * cache that all indexes of a thread share. Brute force, the not yet indexed tail and the adds to the index all read
  * here, so that each vector is read once.
  */
 
@@ -23,7 +24,7 @@ export interface Block {
   readonly owner: VectorBlocks;
 }
 
-/** Blocks of all libraries of a thread, the least recently used leave. */
+/** Blocks of all indexes of a thread, the least recently used leave. */
 export class BlockCache {
   readonly #blocks: LRUCache<string, Block>;
 
@@ -60,7 +61,7 @@ export class BlockCache {
 let nextId = 1;
 
 export class VectorBlocks {
-  readonly #store: Store;
+  readonly #vectors: Database<Buffer, number>;
   readonly #dimensions: number;
   readonly #metric: Metric;
   /** Keys in a block: about 2 MB of vectors. */
@@ -68,8 +69,8 @@ export class VectorBlocks {
   readonly #cache: BlockCache;
   readonly id = nextId++;
 
-  constructor(store: Store, dimensions: number, metric: Metric, cache: BlockCache) {
-    this.#store = store;
+  constructor(vectors: Database<Buffer, number>, dimensions: number, metric: Metric, cache: BlockCache) {
+    this.#vectors = vectors;
     this.#dimensions = dimensions;
     this.#metric = metric;
     this.#span = Math.min(4_096, Math.max(32, Math.floor(BLOCK_BYTES / (dimensions * 4))));
@@ -127,10 +128,19 @@ export class VectorBlocks {
     return block;
   }
 
-  /** Takes a change of the library into the blocks in memory; it may come late, never too often. */
-  apply(added: KeyRange, removed: readonly KeyRange[]): void {
-    for (const range of removed) this.#eachCached(range, (block, part) => this.#drop(block, part));
-    this.#eachCached(added, (block, part) => this.#read(block, part));
+  /** Vectors in the set. */
+  get stored(): number {
+    return (this.#vectors.getStats() as { readonly entryCount: number }).entryCount;
+  }
+
+  /** Takes new vectors into the blocks in memory; it may come late, never too often. */
+  add(range: KeyRange): void {
+    this.#eachCached(range, (block, part) => this.#read(block, part));
+  }
+
+  /** Takes removed ones out of them. */
+  remove(ranges: readonly KeyRange[]): void {
+    for (const range of ranges) this.#eachCached(range, (block, part) => this.#drop(block, part));
   }
 
   /** The vector of a live key; undefined = it is gone. Valid until the next call. */
@@ -140,7 +150,7 @@ export class VectorBlocks {
       const row = block.rowOf[key - block.base] as number;
       return row < 0 ? undefined : this.rowAt(block, row);
     }
-    const bytes = this.#store.vectors.getBinaryFast(key);
+    const bytes = this.#vectors.getBinaryFast(key);
     if (!bytes) return undefined;
     const row = new Float32Array(this.#dimensions);
     this.#copy(bytes, row);
@@ -152,7 +162,7 @@ export class VectorBlocks {
   }
 
   #eachCached([first, count]: KeyRange, visit: (block: Block, part: KeyRange) => void): void {
-    if (count === 0) return;
+    if (count <= 0) return;
     for (const number of this.numbers(first, first + count - 1)) {
       const block = this.#cache.get(this, number);
       if (!block) continue;
@@ -167,7 +177,7 @@ export class VectorBlocks {
     for (let key = first; key < first + count; key++) {
       const place = key - block.base;
       if ((block.rowOf[place] as number) >= 0) continue;
-      const bytes = this.#store.vectors.getBinaryFast(key);
+      const bytes = this.#vectors.getBinaryFast(key);
       if (!bytes) continue;
       const row = block.count++;
       block.keys[row] = key;

@@ -7,7 +7,8 @@ import type { HnswParameters } from "./usearch-index.ts";
 import type {
   CancelBuild,
   CheckedSnapshot,
-  LibrarySpec,
+  IndexSpec,
+  NumberedSpec,
   Progress,
   Sealed,
   SearchResult,
@@ -16,8 +17,9 @@ import type {
   VectorRequest,
 } from "./vector-protocol.ts";
 
-/** A library's index in its thread. */
+/** An index in its thread. */
 export interface OpenIndex {
+  readonly spec: NumberedSpec;
   search(search: SearchSpec): Promise<SearchResult>;
   /** Something was committed. */
   changed(): void;
@@ -26,30 +28,39 @@ export interface OpenIndex {
   close(): Promise<void>;
 }
 
+export interface OpenOptions {
+  /** In a thread of its own, which ends when it is closed. */
+  readonly dedicated: boolean;
+  /** Told whenever the index has moved on. */
+  readonly onProgress: (progress: Progress) => void;
+}
+
 export interface VectorPoolOptions {
   readonly threads: number;
-  /** Vectors kept in memory for brute force, in bytes, by each thread. */
+  /** Vectors kept in memory for brute force, in bytes, by each shared thread; dedicated ones keep a quarter. */
   readonly cacheBytes: number;
   readonly log: Logger;
   /** A thread died: the process can't go on. */
   readonly onDeath: (error: Error) => void;
 }
 
-/** A builder reads each vector once. */
+/** A builder of snapshots reads each vector once. */
 const BUILDER_CACHE_BYTES = 8 * 1024 * 1024;
 
 interface SearchThread {
   readonly client: ThreadClient<VectorRequest>;
-  libraries: number;
+  indexes: number;
 }
 
-/** The threads that own the indexes, and the one that makes their files. A library stays with one thread. */
+/** The threads that own the indexes, and the one that makes their files. An index stays with one thread. */
 export class VectorPool implements Part {
   readonly name = "vector threads";
   readonly #options: VectorPoolOptions;
   readonly #listeners = new Map<number, (progress: Progress) => void>();
   #threads: SearchThread[] = [];
+  readonly #dedicated = new Set<SearchThread>();
   #snapshots: ThreadClient<SnapshotRequest> | undefined;
+  #nextIndex = 1;
 
   constructor(options: VectorPoolOptions) {
     this.#options = options;
@@ -57,14 +68,7 @@ export class VectorPool implements Part {
 
   async start(): Promise<void> {
     const { threads, cacheBytes, onDeath } = this.#options;
-    const workerData = { cacheBytes };
-    this.#threads = Array.from({ length: threads }, () => ({
-      client: new ThreadClient<VectorRequest>(
-        startThread("./vector-thread", import.meta.url, { workerData }),
-        { onDeath, onProgress: (library, progress) => this.#listeners.get(library)?.(progress) },
-      ),
-      libraries: 0,
-    }));
+    this.#threads = Array.from({ length: threads }, () => this.#startThread(cacheBytes));
     const builder = { workerData: { cacheBytes: BUILDER_CACHE_BYTES } };
     this.#snapshots = new ThreadClient(startThread("./snapshot-thread", import.meta.url, builder), {
       onDeath,
@@ -73,37 +77,49 @@ export class VectorPool implements Part {
     await Promise.all([...clients, this.#snapshots.ask({ type: "hello" })]);
   }
 
-  /** @param onProgress told whenever the index has moved on */
+  /** Threads that belong to one index each. */
+  get dedicatedThreads(): number {
+    return this.#dedicated.size;
+  }
+
   async open(
-    spec: LibrarySpec,
+    spec: IndexSpec,
     snapshot: CheckedSnapshot | undefined,
-    onProgress: (progress: Progress) => void,
+    { dedicated, onProgress }: OpenOptions,
   ): Promise<{ readonly index: OpenIndex; readonly progress: Progress }> {
-    const { library } = spec;
-    const thread = this.#threads.reduce((a, b) => (b.libraries < a.libraries ? b : a));
-    thread.libraries += 1;
-    this.#listeners.set(library, onProgress);
+    const number = this.#nextIndex++;
+    const numbered: NumberedSpec = { ...spec, index: number };
+    const thread = dedicated ? this.#startDedicated() : this.#leastUsed();
+    thread.indexes += 1;
+    this.#listeners.set(number, onProgress);
     const { client } = thread;
-    const release = (): void => {
-      thread.libraries -= 1;
-      this.#listeners.delete(library);
+    const release = async (): Promise<void> => {
+      thread.indexes -= 1;
+      this.#listeners.delete(number);
+      if (!this.#dedicated.delete(thread)) return;
+      await client.stop();
     };
-    const request: VectorRequest = snapshot ? { type: "open", spec, snapshot } : { type: "open", spec };
-    const progress = await client.ask<Progress>(request).catch((error: unknown) => {
-      release();
+    const request: VectorRequest = {
+      type: "open",
+      spec: numbered,
+      ...(snapshot === undefined ? {} : { snapshot }),
+    };
+    const progress = await client.ask<Progress>(request).catch(async (error: unknown) => {
+      await release();
       throw error;
     });
     const index: OpenIndex = {
+      spec: numbered,
       search: (search) =>
         client.ask(
-          { type: "search", library, search },
+          { type: "search", index: number, search },
           search.keys ? [search.keys.buffer as ArrayBuffer] : [],
         ),
-      changed: () => client.tell({ type: "changed", library }),
-      save: (path) => client.ask({ type: "save", library, path }),
+      changed: () => client.tell({ type: "changed", index: number }),
+      save: (path) => client.ask({ type: "save", index: number, path }),
       close: async () => {
-        await client.ask({ type: "close", library });
-        release();
+        await client.ask({ type: "close", index: number });
+        await release();
       },
     };
     return { index, progress };
@@ -120,13 +136,29 @@ export class VectorPool implements Part {
   }
 
   /** Makes the next file from the one before, beside the serving thread. */
-  buildSnapshot(spec: LibrarySpec, from: CheckedSnapshot, path: string, through: number): Promise<Progress> {
+  buildSnapshot(spec: NumberedSpec, from: CheckedSnapshot, path: string, through: number): Promise<Progress> {
     return this.#snapshotThread().ask({ type: "build", spec, from, path, through });
   }
 
-  /** Ends a library's build with an error, if there is one. */
-  cancelBuild(library: number): void {
-    this.#snapshots?.tell({ type: "cancel", library } satisfies CancelBuild);
+  /** Ends the making of an index's file with an error, if there is any. */
+  cancelBuild(index: number): void {
+    this.#snapshots?.tell({ type: "cancel", index } satisfies CancelBuild);
+  }
+
+  #startThread(cacheBytes: number): SearchThread {
+    const worker = startThread("./vector-thread", import.meta.url, { workerData: { cacheBytes } });
+    const onProgress = (index: number, progress: Progress): void => this.#listeners.get(index)?.(progress);
+    return { client: new ThreadClient(worker, { onDeath: this.#options.onDeath, onProgress }), indexes: 0 };
+  }
+
+  #startDedicated(): SearchThread {
+    const thread = this.#startThread(this.#options.cacheBytes / 4);
+    this.#dedicated.add(thread);
+    return thread;
+  }
+
+  #leastUsed(): SearchThread {
+    return this.#threads.reduce((a, b) => (b.indexes < a.indexes ? b : a));
   }
 
   #snapshotThread(): ThreadClient<SnapshotRequest> {
@@ -135,9 +167,10 @@ export class VectorPool implements Part {
   }
 
   async stop(): Promise<void> {
-    const threads = this.#threads.map(({ client }) => client.stop());
+    const threads = [...this.#threads, ...this.#dedicated].map(({ client }) => client.stop());
     const snapshots = this.#snapshots?.stop();
     this.#threads = [];
+    this.#dedicated.clear();
     this.#snapshots = undefined;
     await Promise.all([...threads, snapshots]);
   }

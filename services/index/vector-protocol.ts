@@ -1,14 +1,22 @@
 import type { SnapshotRow } from "./store.ts";
 import type { HnswParameters } from "./usearch-index.ts";
 
-/** What the main thread says to vector and snapshot threads, and what they answer. Libraries go by their number. */
+/** What the main thread says to vector and snapshot threads, and what they answer. Indexes go by numbers of the pool. */
 
-export interface LibrarySpec {
-  readonly library: number;
+export interface IndexSpec {
   /** Folder of its LMDB environment. */
   readonly storeFolder: string;
+  /** Folder of its files. */
+  readonly folder: string;
+  /** The set that holds its vectors. */
+  readonly vectors: string;
   readonly indexType: "hnsw" | "flat";
   readonly parameters: HnswParameters;
+}
+
+export interface NumberedSpec extends IndexSpec {
+  /** Names the open index; never used again in this process. */
+  readonly index: number;
 }
 
 /** Checked and ready to be loaded. */
@@ -57,20 +65,20 @@ export interface Hello {
 
 export type VectorRequest =
   | Hello
-  | { readonly type: "open"; readonly spec: LibrarySpec; readonly snapshot?: CheckedSnapshot }
-  | { readonly type: "search"; readonly library: number; readonly search: SearchSpec }
-  | { readonly type: "save"; readonly library: number; readonly path: string }
-  | { readonly type: "close"; readonly library: number };
+  | { readonly type: "open"; readonly spec: NumberedSpec; readonly snapshot?: CheckedSnapshot }
+  | { readonly type: "search"; readonly index: number; readonly search: SearchSpec }
+  | { readonly type: "save"; readonly index: number; readonly path: string }
+  | { readonly type: "close"; readonly index: number };
 
 /** Answers by `id`; `changed` and `progress` have none. */
 export type ToVectorThread =
   | { readonly id: number; readonly request: VectorRequest }
-  | { readonly type: "changed"; readonly library: number };
+  | { readonly type: "changed"; readonly index: number };
 
 export type FromThread =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly error: string }
-  | { readonly type: "progress"; readonly library: number; readonly progress: Progress };
+  | { readonly type: "progress"; readonly index: number; readonly progress: Progress };
 
 export type SnapshotRequest =
   | Hello
@@ -86,7 +94,7 @@ export type SnapshotRequest =
   /** Makes the next file from the one before and what the store has since. */
   | {
       readonly type: "build";
-      readonly spec: LibrarySpec;
+      readonly spec: NumberedSpec;
       readonly from: CheckedSnapshot;
       readonly path: string;
       /** Highest key to add. */
@@ -96,7 +104,7 @@ export type SnapshotRequest =
 /** Without an answer. */
 export interface CancelBuild {
   readonly type: "cancel";
-  readonly library: number;
+  readonly index: number;
 }
 
 export type ToSnapshotThread = { readonly id: number; readonly request: SnapshotRequest } | CancelBuild;

@@ -1,17 +1,17 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { BlockCache } from "./vector-blocks.ts";
-import { VectorLibrary } from "./vector-library.ts";
+import { VectorIndex } from "./vector-index.ts";
 import type { FromThread, ToVectorThread, VectorRequest } from "./vector-protocol.ts";
 
-/** A thread that owns indexes: answers searches, and between them adds what was committed, library by library. */
+/** A thread that owns indexes: answers searches, and between them adds what was committed, index by index. */
 
 const PROGRESS_EVERY_MS = 20;
 
 const port = parentPort;
 if (!port) throw new Error("vector-thread runs as a worker thread only");
 const cache = new BlockCache((workerData as { readonly cacheBytes: number }).cacheBytes);
-const libraries = new Map<number, VectorLibrary>();
+const indexes = new Map<number, VectorIndex>();
 const reportedAt = new Map<number, number>();
 let applying = false;
 
@@ -19,34 +19,34 @@ function send(message: FromThread): void {
   port?.postMessage(message);
 }
 
-function report(library: VectorLibrary): void {
-  reportedAt.set(library.spec.library, performance.now());
-  send({ type: "progress", library: library.spec.library, progress: library.progress });
+function report(index: VectorIndex): void {
+  reportedAt.set(index.spec.index, performance.now());
+  send({ type: "progress", index: index.spec.index, progress: index.progress });
 }
 
 async function apply(): Promise<void> {
   if (applying) return;
   applying = true;
-  let behind = [...libraries.values()].filter((library) => library.behind > 0);
+  let behind = [...indexes.values()].filter((index) => index.behind > 0);
   while (behind.length > 0) {
-    for (const library of behind) {
+    for (const index of behind) {
       // It may have been closed while another one had its turn.
-      if (!libraries.has(library.spec.library)) continue;
-      library.applySlice();
-      const since = performance.now() - (reportedAt.get(library.spec.library) ?? 0);
-      if (library.behind === 0 || since >= PROGRESS_EVERY_MS) report(library);
+      if (!indexes.has(index.spec.index)) continue;
+      index.applySlice();
+      const since = performance.now() - (reportedAt.get(index.spec.index) ?? 0);
+      if (index.behind === 0 || since >= PROGRESS_EVERY_MS) report(index);
       // Messages are delivered between turns.
       await nextTurn();
     }
-    behind = [...libraries.values()].filter((library) => library.behind > 0);
+    behind = [...indexes.values()].filter((index) => index.behind > 0);
   }
   applying = false;
 }
 
-function known(number: number): VectorLibrary {
-  const library = libraries.get(number);
-  if (!library) throw new Error(`library ${number} is not open in this thread`);
-  return library;
+function known(number: number): VectorIndex {
+  const index = indexes.get(number);
+  if (!index) throw new Error(`index ${number} is not open in this thread`);
+  return index;
 }
 
 async function handle(request: VectorRequest): Promise<unknown> {
@@ -54,21 +54,21 @@ async function handle(request: VectorRequest): Promise<unknown> {
     case "hello":
       return undefined;
     case "open": {
-      const library = new VectorLibrary(request.spec, request.snapshot, cache);
-      libraries.set(request.spec.library, library);
-      library.catchUp();
+      const index = new VectorIndex(request.spec, request.snapshot, cache);
+      indexes.set(request.spec.index, index);
+      index.catchUp();
       void apply();
-      return library.progress;
+      return index.progress;
     }
     case "search":
-      return known(request.library).search(request.search);
+      return known(request.index).search(request.search);
     case "save":
-      return known(request.library).save(request.path);
+      return known(request.index).save(request.path);
     case "close": {
-      const library = known(request.library);
-      libraries.delete(request.library);
-      reportedAt.delete(request.library);
-      await library.close();
+      const index = known(request.index);
+      indexes.delete(request.index);
+      reportedAt.delete(request.index);
+      await index.close();
       return undefined;
     }
   }
@@ -84,9 +84,9 @@ port.on("message", (message: ToVectorThread) => {
     );
     return;
   }
-  const library = libraries.get(message.library);
-  if (!library) return;
-  library.catchUp();
-  if (library.behind > 0) void apply();
-  else report(library);
+  const index = indexes.get(message.index);
+  if (!index) return;
+  index.catchUp();
+  if (index.behind > 0) void apply();
+  else report(index);
 });

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { silentLog } from "../../../platform/log.ts";
+import { ChangeLog } from "../../../services/index/change-log.ts";
 import { EventLog } from "../../../services/index/event-log.ts";
 import { LibraryIndex } from "../../../services/index/library-index.ts";
 import { LibraryWriter } from "../../../services/index/library-writer.ts";
-import { openStore, readSnapshot, readState } from "../../../services/index/store.ts";
+import { type GenerationRow, openStore, readSnapshot, readState } from "../../../services/index/store.ts";
 import { VectorPool } from "../../../services/index/vector-pool.ts";
 import { eventually } from "../../support/eventually.ts";
 import { packed, seededVector } from "../../support/index-service.ts";
@@ -40,30 +42,51 @@ async function setUp(t: TestContext, folder: string) {
   await pool.start();
   t.after(() => pool.stop());
   const store = openStore(join(folder, "store"));
-  const parameters = {
-    dimensions: DIMENSIONS,
+  const shape = {
     metric: "cos",
     scalar: "bf16",
     connectivity: 16,
     expansionAdd: 64,
     expansionSearch: 64,
   } as const;
+  const embedding = { provider: "none", model: "", dimensions: DIMENSIONS };
+  const generation: GenerationRow = {
+    ...shape,
+    generation: 1,
+    embedding,
+    embeddingId: "e",
+    indexType: "hnsw",
+    vectors: "vectors",
+    createdAtMs: 0,
+  };
+  await store.generations.put(1, generation);
+  await mkdir(join(folder, "index"));
+  const spec = {
+    storeFolder: join(folder, "store"),
+    folder: join(folder, "index"),
+    vectors: generation.vectors,
+    indexType: generation.indexType,
+    parameters: { ...shape, dimensions: DIMENSIONS },
+  };
   const open = (): Promise<LibraryIndex> =>
     LibraryIndex.open({
       store,
-      spec: { library: 1, storeFolder: join(folder, "store"), indexType: "hnsw", parameters },
-      folder: join(folder, "index"),
+      changeLog: new ChangeLog(store),
+      generation: generation.generation,
+      spec,
+      dedicated: false,
       pool,
       log: silentLog(),
       snapshotChanges: 400,
       maxBehind: 200,
       ownSaveBytes: 0,
     });
-  return { pool, store, writer: new LibraryWriter(store, DIMENSIONS, new EventLog(store, 1_000)), open };
+  const writer = new LibraryWriter(store, new EventLog(store, 1_000));
+  return { pool, store, writer, generation, open };
 }
 
 test("a snapshot is built from the one before and the changes since, and loads as what is stored", async (t) => {
-  const { pool, store, writer, open } = await setUp(t, await tempDir(t));
+  const { pool, store, writer, generation, open } = await setUp(t, await tempDir(t));
   let builds = 0;
   const build = pool.buildSnapshot.bind(pool);
   pool.buildSnapshot = (...request) => {
@@ -75,6 +98,7 @@ test("a snapshot is built from the one before and the changes since, and loads a
     await index.room(50, never);
     await writer.upsert(
       undefined,
+      generation,
       upTo(50).map((i) => write(round * 50 + i)),
     );
     await writer.delete(
@@ -108,9 +132,9 @@ test("a snapshot is built from the one before and the changes since, and loads a
 });
 
 test("closing doesn't wait for a build", async (t) => {
-  const { pool, store, writer, open } = await setUp(t, await tempDir(t));
+  const { pool, store, writer, generation, open } = await setUp(t, await tempDir(t));
   const index = await open();
-  await writer.upsert(undefined, upTo(250).map(write));
+  await writer.upsert(undefined, generation, upTo(250).map(write));
   index.changed();
   await eventually(() => readSnapshot(store));
   let began = (): void => undefined;
@@ -131,6 +155,7 @@ test("closing doesn't wait for a build", async (t) => {
   };
   await writer.upsert(
     undefined,
+    generation,
     upTo(6_000).map((i) => write(1_000 + i)),
   );
   index.changed();

@@ -4,6 +4,7 @@ import { embeddingId } from "../../../platform/embedding/embedding-id.ts";
 import { ArrwError } from "../../../platform/errors.ts";
 import type { CreateLibraryRequest } from "../../../proto/gen/arrwdb/index/v1/index.ts";
 import { pageToken, readPageToken } from "../../../services/index/page-token.ts";
+import type { GenerationRow } from "../../../services/index/store.ts";
 import { Checks, checkedConfig, checkedQuery, checkedUpsert } from "../../../services/index/validate.ts";
 
 function fieldsOf(run: () => unknown): string[] {
@@ -65,12 +66,26 @@ test("a configuration lists all its faults at once", () => {
   );
 });
 
+const GENERATION: GenerationRow = {
+  generation: 1,
+  embedding: { provider: "none", model: "", dimensions: 2 },
+  embeddingId: "e",
+  indexType: "hnsw",
+  metric: "cos",
+  scalar: "bf16",
+  connectivity: 16,
+  expansionAdd: 64,
+  expansionSearch: 64,
+  vectors: "vectors",
+  createdAtMs: 0,
+};
+
 test("vectors must have the length, be finite, and fit the scalar", () => {
   const query = (values: number[], metric: "cos" | "ip", scalar: "bf16" | "f16"): string[] =>
     fieldsOf(() => {
       const checks = new Checks();
       const bytes = Buffer.from(Float32Array.from(values).buffer);
-      checkedQuery(bytes, { dimensions: 2, metric, scalar }, checks);
+      checkedQuery(bytes, "e", { ...GENERATION, metric, scalar }, checks);
       checks.done();
     });
   assert.deepEqual(query([1, 2], "cos", "bf16"), []);
@@ -84,7 +99,6 @@ test("vectors must have the length, be finite, and fit the scalar", () => {
 });
 
 test("an upsert names the document that is wrong, and is read at any address", () => {
-  const bounds = { dimensions: 2, metric: "cos", scalar: "bf16" } as const;
   const message = Buffer.concat([Buffer.from([7]), Buffer.from(Float32Array.of(1, 2).buffer)]);
   const document = {
     documentId: "d",
@@ -96,9 +110,9 @@ test("an upsert names the document that is wrong, and is read at any address", (
     vectors: [],
     sourceUrl: "",
   };
-  const request = { libraryId: "a", embeddingId: "", fence: undefined };
+  const request = { libraryId: "a", embeddingId: "e", fence: undefined };
   const upsert = { document, vectors: message.subarray(1) };
-  assert.equal(checkedUpsert({ ...request, documents: [upsert] }, bounds).documents.length, 1);
+  assert.equal(checkedUpsert({ ...request, documents: [upsert] }, GENERATION).documents.length, 1);
   const documents = [
     upsert,
     { document: { ...document, documentId: "" }, vectors: upsert.vectors },
@@ -108,7 +122,7 @@ test("an upsert names the document that is wrong, and is read at any address", (
     { document: undefined, vectors: Buffer.alloc(0) },
   ];
   const fields = fieldsOf(() =>
-    checkedUpsert({ ...request, fence: { jobId: "", lease: 0n }, documents }, bounds),
+    checkedUpsert({ ...request, fence: { jobId: "", lease: 0n }, documents }, GENERATION),
   );
   assert.deepEqual(fields, [
     "fence.job_id",
@@ -121,6 +135,18 @@ test("an upsert names the document that is wrong, and is read at any address", (
     "documents[5].document.texts",
     "documents[5].document.vectors",
   ]);
+});
+
+test("what is of another embedding is told so, whatever else is right about it", () => {
+  const wrong = { ...GENERATION, embeddingId: "other" };
+  const changed = { code: "ABORTED", reason: "EMBEDDING_CHANGED", metadata: { embedding_id: "other" } };
+  assert.throws(() => checkedQuery(Buffer.alloc(4), "e", wrong, new Checks()), changed);
+  const checks = new Checks();
+  checks.that(false, "k", "wrong");
+  assert.deepEqual(
+    fieldsOf(() => checkedQuery(Buffer.alloc(4), "e", wrong, checks)),
+    ["k"],
+  );
 });
 
 test("a page token is good for its own list", () => {

@@ -1,15 +1,16 @@
 import { randomUUID } from "node:crypto";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { exactSearch, MetricKind } from "usearch";
 import { distanceOf, type Metric } from "./domain/score.ts";
-import { openStore, readState, type Store } from "./store.ts";
+import { lastKeyOf } from "./generations.ts";
+import { openStore, readState, type StateRow, type Store } from "./store.ts";
 import { MAX_CANDIDATES, SCALAR_BYTES, UsearchIndex } from "./usearch-index.ts";
 import { type Block, type BlockCache, fitNorm, VectorBlocks } from "./vector-blocks.ts";
-import type { CheckedSnapshot, LibrarySpec, Progress, SearchResult, SearchSpec } from "./vector-protocol.ts";
+import type { CheckedSnapshot, NumberedSpec, Progress, SearchResult, SearchSpec } from "./vector-protocol.ts";
 
 /**
- * One library as its thread sees it: the index, the blocks, and two cursors. `addedThrough` is the highest key offered
+ * One index as its thread sees it, with the blocks of its vectors and two cursors. `addedThrough` is the highest key offered
  * to the index, `change` the last change whose removals are in. A search takes the index for the keys up to
  * `addedThrough` and brute force for those above, so it sees everything committed before it, however far the index
  * lags.
@@ -18,6 +19,7 @@ import type { CheckedSnapshot, LibrarySpec, Progress, SearchResult, SearchSpec }
 /** Adds go in until this much time is gone; then a search may come. */
 const SLICE_MS = 3;
 const ADDS_AT_ONCE = 4;
+const REMOVED_AT_ONCE = 1_000;
 /** Brute force lets others in after this long. */
 const YIELD_MS = 4;
 
@@ -27,8 +29,8 @@ const METRIC_KINDS: Record<Metric, MetricKind> = {
   l2sq: MetricKind.L2sq,
 };
 
-export class VectorLibrary {
-  readonly spec: LibrarySpec;
+export class VectorIndex {
+  readonly spec: NumberedSpec;
   readonly #store: Store;
   readonly #index: UsearchIndex | undefined;
   readonly #blocks: VectorBlocks;
@@ -36,17 +38,17 @@ export class VectorLibrary {
   #change: number;
   #removedTotal: number;
   #tombstones = 0;
-  /** Highest key committed, as of the last look. */
+  /** Highest key whose vector is there, as of the last look. */
   #lastKey: number;
 
-  constructor(spec: LibrarySpec, snapshot: CheckedSnapshot | undefined, cache: BlockCache) {
+  constructor(spec: NumberedSpec, snapshot: CheckedSnapshot | undefined, cache: BlockCache) {
     this.spec = spec;
     this.#store = openStore(spec.storeFolder);
     const { dimensions, metric } = spec.parameters;
-    this.#blocks = new VectorBlocks(this.#store, dimensions, metric, cache);
+    this.#blocks = new VectorBlocks(this.#store.vectors(spec.vectors), dimensions, metric, cache);
     this.#index = spec.indexType === "hnsw" ? new UsearchIndex(spec.parameters) : undefined;
     const state = readState(this.#store);
-    this.#lastKey = state.nextKey - 1;
+    this.#lastKey = lastKeyOf(this.#store, spec.vectors);
     // Without a snapshot the index is filled from the live rows, so no earlier removal matters.
     this.#change = snapshot?.row.change ?? state.change;
     this.#removedTotal = snapshot?.row.removedTotal ?? state.removedTotal;
@@ -75,7 +77,7 @@ export class VectorLibrary {
       addedThrough: this.#index ? this.#addedThrough : this.#lastKey,
       change: this.#change,
       removedTotal: this.#removedTotal,
-      size: this.#index ? size : readState(this.#store).chunks,
+      size: this.#index ? size : this.#blocks.stored,
       tombstones: this.#tombstones,
       indexBytes: Math.round((size + this.#tombstones) * perNode),
       blockBytes: this.#blocks.bytes,
@@ -86,18 +88,49 @@ export class VectorLibrary {
   catchUp(): void {
     this.#store.env.resetReadTxn();
     const state = readState(this.#store);
-    if (state.change === this.#change) return;
+    if (state.change !== this.#change && !this.#applyRemovals(state.change)) this.#reconcile(state);
+    const lastKey = lastKeyOf(this.#store, this.spec.vectors, state);
+    this.#blocks.add([this.#lastKey + 1, lastKey - this.#lastKey]);
+    this.#lastKey = lastKey;
+  }
+
+  /** @returns false when the change log no longer goes back as far */
+  #applyRemovals(through: number): boolean {
     const { changes } = this.#store;
-    for (const { key, value } of changes.getRange({ start: this.#change + 1, end: state.change + 1 })) {
+    for (const { key, value } of changes.getRange({ start: this.#change + 1, end: through + 1 })) {
+      if (key !== this.#change + 1) return false;
       const removed = value.removed.flatMap(([first, count]) =>
         Array.from({ length: count }, (_, i) => first + i).filter((each) => each <= this.#addedThrough),
       );
       if (this.#index) this.#tombstones += this.#index.remove(removed);
-      this.#blocks.apply(value.added, value.removed);
+      this.#blocks.remove(value.removed);
       this.#change = key;
       this.#removedTotal = value.removedTotal;
     }
-    this.#lastKey = state.nextKey - 1;
+    return this.#change === through;
+  }
+
+  /** Removes what the set of vectors doesn't have, without the change log: every key that is missing there. */
+  #reconcile(state: StateRow): void {
+    this.#blocks.close();
+    const index = this.#index;
+    if (index) {
+      let next = 1;
+      const removeBefore = (end: number): void => {
+        for (; next < end; next += REMOVED_AT_ONCE) {
+          const count = Math.min(REMOVED_AT_ONCE, end - next);
+          this.#tombstones += index.remove(Array.from({ length: count }, (_, i) => next + i));
+        }
+      };
+      const vectors = this.#store.vectors(this.spec.vectors);
+      for (const key of vectors.getKeys({ end: this.#addedThrough + 1 })) {
+        removeBefore(key);
+        next = key + 1;
+      }
+      removeBefore(this.#addedThrough + 1);
+    }
+    this.#change = state.change;
+    this.#removedTotal = state.removedTotal;
   }
 
   /** Adds for a few milliseconds, up to the key `limit`. */
@@ -206,7 +239,7 @@ export class VectorLibrary {
   async close(): Promise<void> {
     this.#blocks.close();
     // Beside the snapshots: what a crash leaves there is removed by the next start.
-    this.#index?.free(join(dirname(this.spec.storeFolder), "index", `${randomUUID()}.tmp`));
+    this.#index?.free(join(this.spec.folder, `${randomUUID()}.tmp`));
     await this.#store.env.close();
   }
 }

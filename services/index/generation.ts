@@ -1,0 +1,133 @@
+import { join } from "node:path";
+import type { Logger } from "../../platform/log.ts";
+import type { Hit } from "../../proto/gen/arrwdb/v1/libraries.ts";
+import type { ChangeLog } from "./change-log.ts";
+import type { DocumentScan } from "./document-scan.ts";
+import { LibraryIndex } from "./library-index.ts";
+import { type LibrarySearch, LibrarySearcher } from "./library-search.ts";
+import type { GenerationRow, Store } from "./store.ts";
+import type { VectorPool } from "./vector-pool.ts";
+
+export interface GenerationOptions {
+  readonly store: Store;
+  /** The library's own folder. */
+  readonly folder: string;
+  readonly scan: DocumentScan;
+  readonly changeLog: ChangeLog;
+  readonly pool: VectorPool;
+  readonly log: Logger;
+  readonly snapshotChanges: number;
+  /** Awaited before its files are looked at. */
+  readonly prepared: () => Promise<void>;
+}
+
+/** Vectors that may be stored and not indexed yet, and the bytes they may be, before writers wait. */
+const MAX_BEHIND = 4_096;
+const MAX_BEHIND_BYTES = 64 * 1024 * 1024;
+/** An index up to this size is saved by the thread that serves it: about 50 ms. */
+const OWN_SAVE_BYTES = 64 * 1024 * 1024;
+
+/** One index of a library, opened when it is first needed and closed after its last search. */
+export class Generation {
+  readonly row: GenerationRow;
+  readonly #options: GenerationOptions;
+  readonly #searcher: LibrarySearcher;
+  readonly #dedicated: boolean;
+  #opening: Promise<LibraryIndex> | undefined;
+  #index: LibraryIndex | undefined;
+  #abandoned = false;
+  #uses = 0;
+  readonly #unused: (() => void)[] = [];
+
+  /** @param dedicated its index gets a thread of its own */
+  constructor(row: GenerationRow, options: GenerationOptions, dedicated = false) {
+    this.row = row;
+    this.#options = options;
+    this.#dedicated = dedicated;
+    this.#searcher = new LibrarySearcher(options.store, row.metric, options.scan);
+  }
+
+  /** undefined = it isn't open. */
+  get index(): LibraryIndex | undefined {
+    return this.#index;
+  }
+
+  /** It has a thread of its own. */
+  get ownsThread(): boolean {
+    return this.#dedicated && this.#opening !== undefined;
+  }
+
+  /** Everybody waits for the same opening; after a failed one the next call tries again. */
+  open(): Promise<LibraryIndex> {
+    this.#opening ??= this.#open().then(
+      (index) => {
+        this.#index = index;
+        if (this.#abandoned) index.abandon();
+        return index;
+      },
+      (error: unknown) => {
+        this.#opening = undefined;
+        throw error;
+      },
+    );
+    return this.#opening;
+  }
+
+  /** @param search its `ef` may be 0: the generation's own */
+  async search(search: LibrarySearch): Promise<Hit[]> {
+    this.#uses += 1;
+    try {
+      const index = this.#index ?? (await this.open());
+      const ef = search.ef === 0 ? this.row.expansionSearch : search.ef;
+      return await this.#searcher.search(index, { ...search, ef: Math.max(search.k, ef) });
+    } finally {
+      this.#uses -= 1;
+      if (this.#uses === 0) for (const wake of this.#unused.splice(0)) wake();
+    }
+  }
+
+  /** Lets waiting writers go. */
+  abandon(): void {
+    this.#abandoned = true;
+    this.#index?.abandon();
+  }
+
+  /**
+   * Closes the index after its last search.
+   * @param save take the time for a last snapshot of a small index
+   */
+  async close(save: boolean): Promise<void> {
+    this.abandon();
+    if (this.#uses > 0) await new Promise<void>((resolve) => this.#unused.push(resolve));
+    const index = await this.#opening?.catch(() => undefined);
+    this.#index = undefined;
+    this.#opening = undefined;
+    await index?.close(save);
+  }
+
+  async #open(): Promise<LibraryIndex> {
+    const { folder, prepared, store, changeLog, pool, log, snapshotChanges } = this.#options;
+    await prepared();
+    const { row } = this;
+    const { metric, scalar, connectivity, expansionAdd, expansionSearch } = row;
+    const { dimensions } = row.embedding;
+    return LibraryIndex.open({
+      store,
+      changeLog,
+      generation: row.generation,
+      spec: {
+        storeFolder: join(folder, "store"),
+        folder: join(folder, "index"),
+        vectors: row.vectors,
+        indexType: row.indexType,
+        parameters: { dimensions, metric, scalar, connectivity, expansionAdd, expansionSearch },
+      },
+      pool,
+      log,
+      snapshotChanges,
+      maxBehind: Math.min(MAX_BEHIND, Math.floor(MAX_BEHIND_BYTES / (dimensions * 4))),
+      ownSaveBytes: OWN_SAVE_BYTES,
+      dedicated: this.#dedicated,
+    });
+  }
+}
