@@ -1,5 +1,5 @@
 import { ArrwError, invalidArgument, notFound, unavailable } from "../../../platform/errors.ts";
-import { GrpcServer, implement } from "../../../platform/grpc/server.ts";
+import { GrpcServer, type ImplementedService, implement } from "../../../platform/grpc/server.ts";
 import { silentLog } from "../../../platform/log.ts";
 import { createRegistry } from "../../../platform/metrics.ts";
 import {
@@ -22,6 +22,8 @@ export class MemoryIndex {
   dimensions = 8;
   embeddingId = "embedding-1";
   gone = false;
+  /** Served beside it, from the next `listen` on. */
+  readonly services: ImplementedService[] = [];
   /** Called before an upsert is applied; what it throws is the answer. */
   onUpsert: (request: UpsertDocumentsRequest, signal: AbortSignal) => Promise<void> | void = () => undefined;
   readonly #fences = new Map<string, { lease: bigint; open: boolean }>();
@@ -36,8 +38,9 @@ export class MemoryIndex {
     return [...this.documents.values()].reduce((sum, each) => sum + (each.document?.texts.length ?? 0), 0);
   }
 
-  static async start(t: Cleanup): Promise<MemoryIndex> {
+  static async start(t: Cleanup, services: readonly ImplementedService[] = []): Promise<MemoryIndex> {
     const index = new MemoryIndex();
+    index.services.push(...services);
     await index.listen();
     t.after(() => index.close());
     return index;
@@ -48,7 +51,7 @@ export class MemoryIndex {
     this.#server = new GrpcServer({
       host: "127.0.0.1",
       port: this.#port,
-      services: [this.#service()],
+      services: [this.#service(), ...this.services],
       log: silentLog(),
       registry: createRegistry("memory-index"),
       maxReceiveBytes: 64 * 1024 * 1024,

@@ -1,0 +1,180 @@
+import { completeEmbeddingConfig } from "../../../platform/embedding/create-provider.ts";
+import type { CreateProvider } from "../../../platform/embedding/provider.ts";
+import { ArrwError } from "../../../platform/errors.ts";
+import {
+  type Build,
+  BuildKind,
+  BuildPhase,
+  type BuildServiceClient,
+} from "../../../proto/gen/arrwdb/index/v1/builds.ts";
+import type { EmbeddingConfig } from "../../../proto/gen/arrwdb/v1/document.ts";
+import type { RegenerateEmbeddingsResult } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import {
+  countsAsOf,
+  decodeCounts,
+  type EmbeddingCounts,
+  encodeCounts,
+  regenerateResult,
+} from "../domain/build-results.ts";
+import { buildProgress } from "../domain/build-text.ts";
+import { Cancelled, type Handler, type JobContext, type LeasedJob } from "../handler.ts";
+import { BuildEmbedder } from "./build-embedder.ts";
+import { BuildSession, hasEnded, libraryOf } from "./build-session.ts";
+
+export interface RegenerateEmbeddingsOptions {
+  readonly builds: BuildServiceClient;
+  readonly createProvider: CreateProvider;
+  /** Chunks embedded and written at a time. */
+  readonly batchChunks: number;
+}
+
+type RegenerateJob = LeasedJob<"regenerateEmbeddings">;
+
+/** With at most so many chunks missing the index holds upserts, so that the last ones can be brought. */
+const HOLD_CHUNKS = 256n;
+const CHECKPOINT_MS = 1_000;
+const FIRST_SWAP_PAUSE_MS = 100;
+const MAX_SWAP_PAUSE_MS = 10_000;
+/** Writes that come faster than they can be embedded are outlasted, or not: then the job's retries go on. */
+const SWAP_FOR_MS = 600_000;
+
+/** Embeds all chunks anew into a generation beside the live one, keeps up with what is written, and swaps it in. */
+export class RegenerateEmbeddings implements Handler<"regenerateEmbeddings"> {
+  readonly type = "regenerate_embeddings";
+  readonly kind = "regenerateEmbeddings";
+  readonly #options: RegenerateEmbeddingsOptions;
+
+  constructor(options: RegenerateEmbeddingsOptions) {
+    this.#options = options;
+  }
+
+  async run(job: RegenerateJob, context: JobContext): Promise<RegenerateEmbeddingsResult> {
+    return new Regeneration(this.#options, job, context).run();
+  }
+}
+
+/** One attempt. */
+class Regeneration {
+  readonly #job: RegenerateJob;
+  readonly #context: JobContext;
+  readonly #embedding: EmbeddingConfig;
+  readonly #session: BuildSession;
+  readonly #embedder: BuildEmbedder;
+  #counts: EmbeddingCounts;
+  #savedAtMs = performance.now();
+  #swapEndMs = Number.POSITIVE_INFINITY;
+  #swapPauseMs = FIRST_SWAP_PAUSE_MS;
+
+  constructor(options: RegenerateEmbeddingsOptions, job: RegenerateJob, context: JobContext) {
+    const { spec } = job;
+    this.#job = job;
+    this.#context = context;
+    this.#counts = decodeCounts(job.checkpoint);
+    this.#embedding = targetOf(job);
+    const provider = options.createProvider(this.#embedding);
+    const wanted = {
+      kind: BuildKind.BUILD_KIND_REGENERATE,
+      embedding: spec.embedding ? this.#embedding : undefined,
+      minRecall: spec.minRecall,
+    };
+    this.#session = new BuildSession(options.builds, job, wanted, context);
+    this.#embedder = new BuildEmbedder({
+      session: this.#session,
+      provider,
+      pageChunks: options.batchChunks,
+      signal: context.signal,
+      onWritten: (build, page) => this.#written(build, page),
+    });
+  }
+
+  async run(): Promise<RegenerateEmbeddingsResult> {
+    const { provider, model, dimensions } = this.#embedding;
+    this.#context.log.info(`embedding anew with ${provider} ${model}, ${dimensions} dimensions`);
+    try {
+      const build = await this.#session.run(
+        (current) => this.#step(current),
+        (begun) => {
+          this.#counts = countsAsOf(this.#counts, begun);
+        },
+      );
+      return this.#result(build);
+    } catch (error) {
+      const { signal } = this.#context;
+      throw signal.aborted && error === signal.reason ? new Cancelled(this.#partialResult()) : error;
+    }
+  }
+
+  async #step(build: Build): Promise<Build> {
+    const missing = build.chunksTotal - build.chunksEmbedded;
+    if (build.phase === BuildPhase.BUILD_PHASE_READY && missing <= HOLD_CHUNKS) return this.#swap(build);
+    if (build.phase === BuildPhase.BUILD_PHASE_EMBEDDING || missing > 0n) {
+      const brought = await this.#embedder.bringAll();
+      if (brought && build.phase === BuildPhase.BUILD_PHASE_EMBEDDING) return brought;
+    }
+    // What comes in while the index is built and measured is brought by and by.
+    await this.#session.pause();
+    return this.#session.get();
+  }
+
+  /** Asks for the swap, brings what it lacks while upserts are held, and asks again. */
+  async #swap(ready: Build): Promise<Build> {
+    const first = await this.#session.swap();
+    if (hasEnded(first.build)) return first.build;
+    if (first.held) {
+      await this.#embedder.bringAll();
+      const second = await this.#session.swap();
+      if (hasEnded(second.build)) return second.build;
+    }
+    // The hold ran out, or too much came in between: with less to bring the next one is shorter.
+    this.#swapEndMs = Math.min(this.#swapEndMs, performance.now() + SWAP_FOR_MS);
+    if (performance.now() > this.#swapEndMs) {
+      const text = `documents are written faster than their ${ready.chunksTotal} chunks can be embedded; try again in a quieter hour`;
+      throw new ArrwError("ABORTED", text, { reason: "WRITES_OUTRUN_EMBEDDING" });
+    }
+    await this.#session.wait(this.#swapPauseMs);
+    this.#swapPauseMs = Math.min(MAX_SWAP_PAUSE_MS, this.#swapPauseMs * 2);
+    await this.#embedder.bringAll();
+    return this.#session.get();
+  }
+
+  async #written(build: Build, { reembedded, reused }: EmbeddingCounts): Promise<void> {
+    this.#counts = {
+      reembedded: this.#counts.reembedded + reembedded,
+      reused: this.#counts.reused + reused,
+    };
+    this.#context.progress(buildProgress(build));
+    if (performance.now() - this.#savedAtMs < CHECKPOINT_MS) return;
+    this.#savedAtMs = performance.now();
+    await this.#context.checkpoint(encodeCounts(this.#counts));
+  }
+
+  #result(build: Build): RegenerateEmbeddingsResult {
+    const { embedding, ...rest } = regenerateResult(build, this.#counts);
+    return { ...rest, embedding: embedding ?? this.#embedding };
+  }
+
+  #partialResult(): RegenerateEmbeddingsResult {
+    const { generation, embedding } = libraryOf(this.#job).library;
+    return {
+      chunksReembedded: BigInt(this.#counts.reembedded),
+      embeddingsReused: BigInt(this.#counts.reused),
+      recallAt10: 0,
+      embedding,
+      buildSeconds: 0,
+      generation,
+    };
+  }
+}
+
+/** The embedding that the job asks for. @throws ArrwError not retryable when it embeds no texts */
+function targetOf(job: RegenerateJob): EmbeddingConfig {
+  const { library } = libraryOf(job);
+  const asked = job.spec.embedding;
+  const embedding = asked ? completeEmbeddingConfig(asked) : library.embedding;
+  if (!embedding) throw new ArrwError("INTERNAL", "the index described a library without embedding");
+  if (embedding.provider === "none") {
+    const text = "nobody embeds texts with provider none: import the documents again with their new vectors";
+    throw new ArrwError("FAILED_PRECONDITION", text, { reason: "VECTORS_NEEDED" });
+  }
+  return embedding;
+}
