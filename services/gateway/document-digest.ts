@@ -9,6 +9,15 @@ const METADATA_FIELD = 4;
  * counts as it came and isn't decoded.
  */
 export function documentDigest(bytes: Uint8Array): Uint8Array {
+  try {
+    return sortedMetadata(bytes);
+  } catch {
+    // Not a document: that is for the worker to say.
+    return bytes;
+  }
+}
+
+function sortedMetadata(bytes: Uint8Array): Uint8Array {
   const [metadata, ...more] = fieldSpans(bytes, METADATA_FIELD);
   if (!metadata) return bytes;
   // A field that comes twice is merged, which only a decoder knows how to do.

@@ -61,6 +61,11 @@ test("a document counts the same whether it is decoded or not", () => {
   );
 });
 
+test("what is no document counts as it came", () => {
+  for (const bytes of [Buffer.from([0x22, 0x7f, 1]), Buffer.from([0x22, 2, 0x0a, 0x7f]), Buffer.from([0xff])])
+    assert.equal(hex(documentDigest(bytes)), hex(bytes));
+});
+
 test("a request is the same after it went over the wire, its labels in any order", () => {
   fc.assert(
     fc.property(anySubmit, (request) => {
