@@ -2,6 +2,7 @@ import { ArrwError, notFound } from "../../platform/errors.ts";
 import { isDocumentId } from "./document-scan.ts";
 import { beginLease, endLease, type FenceRow, isForgotten, refuseMutation } from "./domain/fence.ts";
 import type { EventLog, GenerationEvent } from "./event-log.ts";
+import type { Exports } from "./exports.ts";
 import { vectorSetsInUse } from "./generations.ts";
 import {
   type DocumentRow,
@@ -41,11 +42,13 @@ const SWEEP_EVERY_MS = 60 * 60 * 1000;
 export class LibraryWriter {
   readonly #store: Store;
   readonly #events: EventLog;
+  readonly #exports: Pick<Exports, "keep">;
   #sweptAtMs = 0;
 
-  constructor(store: Store, events: EventLog) {
+  constructor(store: Store, events: EventLog, exports: Pick<Exports, "keep">) {
     this.#store = store;
     this.#events = events;
+    this.#exports = exports;
   }
 
   /**
@@ -161,6 +164,7 @@ export class LibraryWriter {
     return (id) => {
       const row = this.#store.documents.get(Buffer.from(id));
       if (!row) return undefined;
+      this.#exports.keep(id, row);
       for (let key = row.firstKey; key < row.firstKey + row.chunks; key++) {
         this.#store.chunks.remove(key);
         for (const set of sets) set.remove(key);

@@ -9,6 +9,7 @@ import { ChangeLog } from "./change-log.ts";
 import { type DocumentPage, DocumentReader } from "./document-reader.ts";
 import { DocumentScan } from "./document-scan.ts";
 import { EventLog } from "./event-log.ts";
+import { Exports } from "./exports.ts";
 import { Generation } from "./generation.ts";
 import { prepareFiles } from "./generation-files.ts";
 import { ensureGeneration, liveGeneration } from "./generations.ts";
@@ -43,6 +44,7 @@ export class Library {
   readonly #options: LibraryOptions;
   readonly #store: Store;
   readonly #events: EventLog;
+  readonly #exports: Exports;
   readonly #writer: LibraryWriter;
   readonly #reader: DocumentReader;
   readonly #scan: DocumentScan;
@@ -60,7 +62,8 @@ export class Library {
     this.#changeLog = new ChangeLog(this.#store);
     this.#events = new EventLog(this.#store, options.watchEvents);
     this.#store.env.on("aftercommit", options.onCommit);
-    this.#writer = new LibraryWriter(this.#store, this.#events);
+    this.#exports = new Exports(this.#store, options.log);
+    this.#writer = new LibraryWriter(this.#store, this.#events, this.#exports);
     this.#reader = new DocumentReader(this.#store);
     this.#live = this.#newGeneration(liveGeneration(this.#store));
   }
@@ -154,6 +157,11 @@ export class Library {
     return this.#reader.list(filter, after, pageSize, includeTexts);
   }
 
+  get exports(): Exports {
+    this.#assertThere();
+    return this.#exports;
+  }
+
   get events(): EventLog {
     this.#assertThere();
     return this.#events;
@@ -212,6 +220,7 @@ export class Library {
   async close(save: boolean): Promise<void> {
     await this.#live.close(save && !this.#deleted);
     await this.#prepared?.catch(() => undefined);
+    await this.#exports.stop();
     await this.#store.env.close();
   }
 

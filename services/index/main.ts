@@ -5,6 +5,7 @@ import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { begin } from "../../platform/startup.ts";
 import { changeService } from "./changes-rpc.ts";
 import { loadIndexConfig } from "./config.ts";
+import { exportService } from "./exports-rpc.ts";
 import { IndexMetrics } from "./index-metrics.ts";
 import { Libraries } from "./libraries.ts";
 import { indexService } from "./rpc.ts";
@@ -36,7 +37,7 @@ const metrics = new IndexMetrics(registry, libraries);
 const server = new GrpcServer({
   host: config.ARRW_HOST,
   port: config.ARRW_INDEX_GRPC_PORT,
-  services: [indexService(libraries, metrics), changeService(libraries, metrics)],
+  services: [indexService(libraries, metrics), changeService(libraries, metrics), exportService(libraries)],
   log,
   registry,
   maxReceiveBytes: MAX_RECEIVE_BYTES,
