@@ -47,7 +47,7 @@ interface Part {
   readonly items: Map<number, StoredItem>;
 }
 
-/** Nats may be restarting. */
+/** NATS may be restarting. */
 const STORE_FOR_MS = 20_000;
 /** A replica that lags behind is read a few times before it shows what made a write fail. */
 const MAX_CONFLICTS = 20;
@@ -89,6 +89,11 @@ export class ItemOutcomes {
     });
   }
 
+  /** @throws ArrwError UNAVAILABLE, LEASE_FENCED */
+  async hasFailed(ordinal: number): Promise<boolean> {
+    return (await this.get(ordinal))?.item?.outcome === "failed";
+  }
+
   /** What is known of an item; undefined = nothing. @throws ArrwError UNAVAILABLE, LEASE_FENCED */
   async get(ordinal: number): Promise<StoredItem | undefined> {
     const part = this.#parts.get(partOf(ordinal)) ?? (await this.#stored(() => this.#load(partOf(ordinal))));
@@ -105,10 +110,6 @@ export class ItemOutcomes {
       else byPart.set(part, [storedItem(each)]);
     }
     await Promise.all([...byPart].map(([part, items]) => this.#stored(() => this.#write(part, items))));
-    for (const part of this.#parts.keys()) {
-      if (this.#parts.size <= PARTS_KEPT) break;
-      this.#parts.delete(part);
-    }
   }
 
   async #write(number: number, changed: readonly StoredItem[]): Promise<void> {
@@ -139,12 +140,22 @@ export class ItemOutcomes {
     const items = new Map(stored.map((each) => [Number(each.item?.ordinal), each]));
     const part = { sequence: read?.sequence ?? 0, items };
     this.#parts.set(number, part);
+    for (const oldest of this.#parts.keys()) {
+      if (this.#parts.size <= PARTS_KEPT) break;
+      this.#parts.delete(oldest);
+    }
     return part;
   }
 
   #stored<T>(run: () => Promise<T>): Promise<T> {
     return whileUnavailable(run, { forMs: STORE_FOR_MS, signal: this.#options.signal });
   }
+}
+
+/** A run of failed items that finds none. */
+export function noFailedItems(): ArrwError {
+  const message = "none of the job's items is known to have failed: run all of them";
+  return new ArrwError("FAILED_PRECONDITION", message, { reason: "NO_FAILED_ITEMS" });
 }
 
 function storedItem({ ordinal, documentId, title, outcome, error, chunks }: ItemOutcome): StoredItem {

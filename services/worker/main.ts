@@ -5,11 +5,15 @@ import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { begin } from "../../platform/startup.ts";
+import { BuildServiceClient } from "../../proto/gen/arrwdb/index/v1/builds.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import { loadWorkerConfig } from "./config.ts";
 import { logLevelOf } from "./domain/log-line.ts";
 import { BatchImport } from "./handlers/batch-import.ts";
 import { echo } from "./handlers/echo.ts";
+import { IndexOptimize } from "./handlers/index-optimize.ts";
+import { IndexRebuild } from "./handlers/index-rebuild.ts";
+import { RegenerateEmbeddings } from "./handlers/regenerate-embeddings.ts";
 import { HandlerRegistry } from "./registry.ts";
 import { Worker } from "./worker.ts";
 
@@ -22,10 +26,18 @@ const handlers = new HandlerRegistry().add(echo).add(
   new BatchImport({
     index,
     objects: new JetStreamObjects(nats),
+    nats,
     createProvider,
     batchChunks: config.ARRW_IMPORT_BATCH_CHUNKS,
   }),
 );
+const builds = connect(BuildServiceClient, config.ARRW_INDEX_ADDRESS, {
+  channelOverride: index.getChannel(),
+});
+handlers
+  .add(new IndexRebuild(builds))
+  .add(new IndexOptimize(builds))
+  .add(new RegenerateEmbeddings({ builds, createProvider, batchChunks: config.ARRW_IMPORT_BATCH_CHUNKS }));
 const worker = new Worker({
   natsUrl: config.ARRW_NATS_URL,
   logLevel: config.ARRW_LOG_LEVEL,

@@ -2,7 +2,7 @@ import { v5 as uuidv5, validate } from "uuid";
 import { readDelimited } from "../../../platform/delimited.ts";
 import { Document } from "../../../proto/gen/arrwdb/v1/document.ts";
 import type { ChunkingOptions } from "../domain/chunking.ts";
-import { cutDocument, MAX_DOCUMENT_BYTES } from "../domain/document.ts";
+import { type BadDocument, cutDocument, MAX_DOCUMENT_BYTES } from "../domain/document.ts";
 import type { ImportCheckpoint } from "../domain/import-checkpoint.ts";
 
 /** The payload of an import as batches of documents that are cut into chunks. */
@@ -15,10 +15,10 @@ export interface ImportDocument {
   readonly vectors: Uint8Array | undefined;
 }
 
-export interface FailedDocument {
+export interface FailedDocument extends BadDocument {
   readonly ordinal: number;
   readonly documentId: string;
-  readonly reason: string;
+  readonly title: string;
 }
 
 export interface ImportBatch {
@@ -38,6 +38,8 @@ export interface ImportBatchesOptions {
   /** Bytes of one chunk's vector. */
   readonly vectorBytes: number;
   readonly maxChunks: number;
+  /** Documents to import; the others are passed over. Default: all. */
+  readonly isWanted?: ((ordinal: number) => boolean | Promise<boolean>) | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -47,7 +49,7 @@ const MAX_BATCH_DOCUMENTS = 1_000;
 
 /** Gathers documents up to `maxChunks` chunks or about 2 MB; a larger document is a batch of its own. */
 export async function* importBatches(options: ImportBatchesOptions): AsyncGenerator<ImportBatch> {
-  const { payload, from, maxChunks, vectorBytes, signal } = options;
+  const { payload, from, maxChunks, vectorBytes, isWanted, signal } = options;
   const namespace = documentNamespace(options.jobId);
   let nextOffset = from.nextOffset;
   let nextOrdinal = from.ordinal;
@@ -65,6 +67,11 @@ export async function* importBatches(options: ImportBatchesOptions): AsyncGenera
   };
   for await (const message of readDelimited(payload, from.nextOffset)) {
     if (signal.aborted) throw signal.reason;
+    if (isWanted && !(await isWanted(nextOrdinal))) {
+      nextOffset = message.nextOffset;
+      nextOrdinal += 1;
+      continue;
+    }
     const read = readDocument(message.bytes, nextOrdinal, namespace, options.chunking);
     if ("reason" in read) failed.push(read);
     else {
@@ -91,18 +98,19 @@ function readDocument(
 ): ImportDocument | FailedDocument {
   if (bytes.length > MAX_DOCUMENT_BYTES) {
     const reason = `it has ${bytes.length} bytes; at most ${MAX_DOCUMENT_BYTES}`;
-    return { ordinal, documentId: "", reason };
+    return { ordinal, documentId: "", title: "", code: "DOCUMENT_TOO_LARGE", reason };
   }
   let document: Document;
   try {
     document = Document.decode(bytes);
   } catch (error) {
-    return { ordinal, documentId: "", reason: `it is not a document: ${String(error)}` };
+    const reason = `it is not a document: ${String(error)}`;
+    return { ordinal, documentId: "", title: "", code: "INVALID_DOCUMENT", reason };
   }
   // The same in every attempt, so that a repeated batch replaces its documents and never doubles them.
   const documentId = document.documentId || uuidv5(String(ordinal), namespace);
   const cut = cutDocument(document, chunking);
-  if ("reason" in cut) return { ordinal, documentId, reason: cut.reason };
+  if ("reason" in cut) return { ordinal, documentId, title: document.title, ...cut };
   return {
     ordinal,
     document: { ...document, documentId, texts: cut.texts, vectors: [] },

@@ -1,6 +1,7 @@
 import type { CreateProvider, EmbeddingProvider } from "../../../platform/embedding/provider.ts";
 import { ArrwError } from "../../../platform/errors.ts";
 import type { DocumentUpsert } from "../../../proto/gen/arrwdb/index/v1/index.ts";
+import type { BadDocument } from "../domain/document.ts";
 import type { LeasedLibrary } from "../handler.ts";
 import { whileUnavailable } from "../retry.ts";
 import type { FailedDocument, ImportBatch, ImportDocument } from "./import-batches.ts";
@@ -59,9 +60,10 @@ export class ImportEmbedder {
     const failed = [...source.failed];
     const good: ImportDocument[] = [];
     for (const each of source.documents) {
-      const reason = this.#unfit(each);
-      if (reason === undefined) good.push(each);
-      else failed.push({ ordinal: each.ordinal, documentId: each.document.documentId, reason });
+      const unfit = this.#unfit(each);
+      const { documentId, title } = each.document;
+      if (unfit) failed.push({ ordinal: each.ordinal, documentId, title, ...unfit });
+      else good.push(each);
     }
     const texts = good.flatMap(({ document, vectors }) => (vectors ? [] : document.texts));
     const rows = await whileUnavailable(() => provider.embed(texts, signal), {
@@ -72,17 +74,20 @@ export class ImportEmbedder {
   }
 
   /** Why the library can't take the document. */
-  #unfit({ document, vectors }: ImportDocument): string | undefined {
+  #unfit({ document, vectors }: ImportDocument): BadDocument | undefined {
     const { dimensions } = this.#provider;
     const count = document.texts.length;
-    if (!vectors && !this.#takesTexts) return "it has no vectors, and its library embeds no texts";
+    if (!vectors && !this.#takesTexts) {
+      return { code: "INVALID_VECTORS", reason: "it has no vectors, and its library embeds no texts" };
+    }
     if (vectors && vectors.length !== count * dimensions * 4) {
-      return `its vectors have ${vectors.length / count / 4} dimensions; the library has ${dimensions}`;
+      const reason = `its vectors have ${vectors.length / count / 4} dimensions; the library has ${dimensions}`;
+      return { code: "INVALID_VECTORS", reason };
     }
     const bytes = count * dimensions * 4;
-    return bytes > MAX_VECTOR_BYTES
-      ? `its ${count} chunks need ${bytes} bytes of vectors; at most ${MAX_VECTOR_BYTES}`
-      : undefined;
+    if (bytes <= MAX_VECTOR_BYTES) return undefined;
+    const reason = `its ${count} chunks need ${bytes} bytes of vectors; at most ${MAX_VECTOR_BYTES}`;
+    return { code: "DOCUMENT_TOO_LARGE", reason };
   }
 }
 

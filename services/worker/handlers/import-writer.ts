@@ -1,6 +1,12 @@
+import { encode } from "../../../platform/encode.ts";
 import { ArrwError } from "../../../platform/errors.ts";
-import { unary } from "../../../platform/grpc/client.ts";
-import type { DocumentUpsert, IndexServiceClient } from "../../../proto/gen/arrwdb/index/v1/index.ts";
+import { unary, unaryBytes } from "../../../platform/grpc/client.ts";
+import {
+  type DocumentUpsert,
+  type IndexServiceClient,
+  IndexServiceService,
+  UpsertDocumentsRequest,
+} from "../../../proto/gen/arrwdb/index/v1/index.ts";
 import { whileUnavailable } from "../retry.ts";
 import type { FailedDocument } from "./import-batches.ts";
 import type { EmbeddedBatch, ImportEmbedder, ReadyDocument } from "./import-embedder.ts";
@@ -17,7 +23,7 @@ export interface ImportWriterOptions {
 
 /** What the index has acknowledged of a batch. */
 export interface Written {
-  readonly imported: number;
+  readonly imported: readonly ReadyDocument[];
   readonly chunks: number;
   readonly failed: readonly FailedDocument[];
 }
@@ -67,8 +73,8 @@ export class ImportWriter {
     const refused = ready.length === 0 ? [] : await this.#upsert(ready, embeddingId);
     const ordinals = new Set(refused.map(({ ordinal }) => ordinal));
     const written = ready.filter(({ ordinal }) => !ordinals.has(ordinal));
-    const chunks = written.reduce((sum, { upsert }) => sum + (upsert.document?.texts.length ?? 0), 0);
-    return { imported: written.length, chunks, failed: [...failed, ...refused] };
+    const chunks = written.reduce((sum, each) => sum + chunksOf(each), 0);
+    return { imported: written, chunks, failed: [...failed, ...refused] };
   }
 
   /** Writes all, or by halves when the index refuses the request: so the bad document is found, and fails alone. */
@@ -83,8 +89,9 @@ export class ImportWriter {
       if (!(error instanceof ArrwError) || error.code !== "INVALID_ARGUMENT") throw error;
       const [first] = ready;
       if (ready.length === 1 && first) {
-        const documentId = first.upsert.document?.documentId ?? "";
-        return [{ ordinal: first.ordinal, documentId, reason: error.message }];
+        const { documentId = "", title = "" } = first.upsert.document ?? {};
+        const bad = { code: "DOCUMENT_REFUSED", reason: error.message } as const;
+        return [{ ordinal: first.ordinal, documentId, title, ...bad }];
       }
       const middle = Math.ceil(ready.length / 2);
       const left = await this.#upsert(ready.slice(0, middle), embeddingId);
@@ -94,9 +101,12 @@ export class ImportWriter {
 
   async #call(documents: DocumentUpsert[], embeddingId: string): Promise<void> {
     const { index, libraryId, jobId, lease, signal } = this.#options;
-    const request = { libraryId, fence: { jobId, lease }, embeddingId, documents };
+    const { path } = IndexServiceService.upsertDocuments;
+    // Encoded here: grpc-js would grow a buffer from nothing to the batch's size, and copy it once more.
+    const fence = { jobId, lease };
+    const request = encode(UpsertDocumentsRequest, { libraryId, fence, embeddingId, documents });
     const call = { timeoutMs: CALL_TIMEOUT_MS, signal: this.#calls.signal };
-    await whileUnavailable(() => unary(index, index.upsertDocuments, request, call), {
+    await whileUnavailable(() => unaryBytes(index, path, request, call), {
       forMs: WRITE_FOR_MS,
       signal,
     });
@@ -111,6 +121,10 @@ export class ImportWriter {
     );
     if (library) embedder.use({ library, embeddingId });
   }
+}
+
+export function chunksOf({ upsert }: ReadyDocument): number {
+  return upsert.document?.texts.length ?? 0;
 }
 
 function isEmbeddingChanged(error: unknown): boolean {

@@ -29,7 +29,9 @@ async function startImports(test: Cleanup): Promise<ImportHarness> {
     cancelGraceMs: 5_000,
     register: (handlers, nats, client) => {
       const objects = new JetStreamObjects(nats);
-      handlers.add(new BatchImport({ index: client, objects, createProvider, batchChunks: BATCH_CHUNKS }));
+      handlers.add(
+        new BatchImport({ index: client, objects, nats, createProvider, batchChunks: BATCH_CHUNKS }),
+      );
     },
   });
   return { ...harness, index, objects: new JetStreamObjects(harness.scheduler.nats) };
