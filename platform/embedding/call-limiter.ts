@@ -100,6 +100,8 @@ export class CallLimiter {
         clearTimeout(timer);
         signal.removeEventListener("abort", onAbort);
         this.#waiters.delete(waiter);
+        // A limiter that nobody waits for holds nothing.
+        if (this.#waiters.size === 0) clearTimeout(this.#timer);
       };
       const waiter: Waiter = {
         untilMs: performance.now() + maxWaitMs,
@@ -134,8 +136,6 @@ export class CallLimiter {
       }
     }
     clearTimeout(this.#timer);
-    this.#timer = undefined;
-    // Only while somebody waits: a limiter that isn't used holds nothing.
     if (this.#waiters.size > 0 && paused) {
       this.#timer = setTimeout(() => this.#startWaiting(), Math.ceil(this.#pausedMs));
     }
