@@ -1,10 +1,10 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { startSystem } from "../cli/supervisor.ts";
-import type { DocumentInput } from "../client/import-stream.ts";
 import { ArrwClient } from "../client/index.ts";
 import { JobStatus } from "../proto/gen/arrwdb/v1/jobs.ts";
 import { clustered, plainRate } from "./clustered.ts";
+import { vectorDocuments } from "./documents.ts";
 import { cpuOf, cpuPerUnit, median } from "./processes.ts";
 
 /** Asking without a pause would take a core from the index. */
@@ -66,7 +66,7 @@ async function importOnce(
   const embedding = { provider: "none", model: "", dimensions };
   const { libraryId } = await client.createLibrary({ name, embedding });
   const startedAt = performance.now();
-  const { jobId } = await client.importDocuments(libraryId, documents(rows, chunks, dimensions));
+  const { jobId } = await client.importDocuments(libraryId, vectorDocuments(rows, chunks, dimensions));
   const job = await client.wait(jobId);
   if (job.status !== JobStatus.JOB_STATUS_COMPLETED)
     throw new Error(`the import failed: ${JSON.stringify(job.error)}`);
@@ -76,17 +76,4 @@ async function importOnce(
   const indexed = chunks / ((performance.now() - startedAt) / 1000);
   await client.deleteLibrary(libraryId);
   return { completed, indexed };
-}
-
-function* documents(rows: Float32Array, chunks: number, dimensions: number): Generator<DocumentInput> {
-  for (let n = 0; n < chunks; n++) {
-    const packed = Buffer.from(rows.buffer, n * dimensions * 4, dimensions * 4);
-    const text = `The text of document ${n}, long enough to look like one. `.repeat(4);
-    yield {
-      documentId: `document-${n}`,
-      title: `Document ${n}`,
-      texts: [text],
-      vectors: [{ values: [], packed }],
-    };
-  }
 }

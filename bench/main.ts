@@ -2,12 +2,14 @@ import { benchImport } from "./import.ts";
 import { benchJobs } from "./jobs.ts";
 import { benchPromptness } from "./promptness.ts";
 import { benchRetained } from "./retained.ts";
+import { benchSearch } from "./search.ts";
 import { benchWaiting } from "./waiting.ts";
 
 /** `npm run bench -- <name> [options]`: each bench prints its figures; docs/operations.md says what they were. */
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   jobs: benchJobs,
   import: benchImport,
+  search: benchSearch,
   retained: benchRetained,
   promptness: benchPromptness,
   waiting: benchWaiting,

@@ -39,3 +39,10 @@ export function median(values: readonly number[]): number {
     0.5,
   );
 }
+
+/** "p50 1.20, p99 3.10, max 9.00" in ms. */
+export function latencies(times: readonly number[]): string {
+  const sorted = [...times].sort((a, b) => a - b);
+  const at = (share: number): string => percentile(sorted, share).toFixed(2);
+  return `p50 ${at(0.5)}, p99 ${at(0.99)}, max ${at(1)} ms`;
+}
