@@ -16,7 +16,7 @@ export interface CursorLibrary {
   readonly createdAtMs: number;
 }
 
-const FORMAT = /^1:(\d{1,15}):(\d{1,15}):([1-9]\d{0,14}):(0|[1-9]\d{0,8})$/;
+const FORMAT = /^1:([1-9]\d{0,14}):(0|[1-9]\d{0,14}):([1-9]\d{0,14}):(0|[1-9]\d{0,8})$/;
 const MAX_CHARACTERS = 128;
 
 export function formatCursor({ number, createdAtMs }: CursorLibrary, position: ChangePosition): string {
