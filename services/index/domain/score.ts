@@ -16,13 +16,41 @@ export type Metric = (typeof METRICS)[number];
 
 /** Distance of two vectors of the same length. */
 export function distanceOf(metric: Metric, a: Float32Array, b: Float32Array): number {
-  if (metric === "l2sq") return squaredL2(a, b);
-  const product = dot(a, b);
-  if (metric === "ip") return 1 - product;
-  const norms = Math.sqrt(dot(a, a)) * Math.sqrt(dot(b, b));
+  return distanceTo(metric, a)(b);
+}
+
+/** Distances of many vectors to one of the same length: what that one contributes is computed once. */
+export function distanceTo(metric: Metric, to: Float32Array): (row: Float32Array) => number {
+  if (metric === "l2sq") return (row) => squaredL2(to, row);
+  if (metric === "ip") return (row) => 1 - dot(to, row);
+  const length = Math.sqrt(dot(to, to));
+  return (row) => cosineDistance(to, length, row);
+}
+
+/** The product and the row's length in one pass over the row. */
+function cosineDistance(to: Float32Array, length: number, row: Float32Array): number {
+  const whole = row.length - (row.length % 2);
+  let p0 = 0;
+  let p1 = 0;
+  let n0 = 0;
+  let n1 = 0;
+  for (let i = 0; i < whole; i += 2) {
+    const r0 = row[i] as number;
+    const r1 = row[i + 1] as number;
+    p0 += (to[i] as number) * r0;
+    p1 += (to[i + 1] as number) * r1;
+    n0 += r0 * r0;
+    n1 += r1 * r1;
+  }
+  for (let i = whole; i < row.length; i++) {
+    const r = row[i] as number;
+    p0 += (to[i] as number) * r;
+    n0 += r * r;
+  }
+  const norms = length * Math.sqrt(n0 + n1);
   if (norms === 0) return 1;
   // Rounding must not make a vector more than similar to itself.
-  return 1 - Math.max(-1, Math.min(1, product / norms));
+  return 1 - Math.max(-1, Math.min(1, (p0 + p1) / norms));
 }
 
 /** Higher is better. */
