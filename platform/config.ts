@@ -83,6 +83,12 @@ export const SETTINGS = {
   ARRW_DRAIN_TIMEOUT_MS: integer(10_000, 0, 3_600_000, "time a stopping worker gives its handlers"),
   ARRW_CANCEL_GRACE_MS: integer(30_000, 0, 3_600_000, "time a cancelled handler has before it is abandoned"),
   ARRW_IMPORT_BATCH_CHUNKS: integer(256, 1, 4_096, "chunks an import embeds and upserts at a time"),
+  ARRW_EXPORT_RETENTION_MS: integer(
+    86_400_000,
+    1_000,
+    31_536_000_000,
+    "how long the files of exports are kept",
+  ),
   ARRW_JOB_LOG_LEVEL: text(
     "info",
     `lines kept in jobs' logs, from this level on: one of ${JOB_LOG_LEVELS.join(", ")}`,

@@ -94,6 +94,11 @@ export class ObjectWriter {
     return manifest;
   }
 
+  /** Resolves when nothing is on its way any more, stored or not. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#inFlight);
+  }
+
   async #readBack({ sizeBytes, pieces }: WrittenSoFar): Promise<void> {
     const { objectId, signal } = this.#options;
     const rest = sizeBytes - this.#parts * PART_BYTES;

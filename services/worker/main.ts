@@ -6,9 +6,12 @@ import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { begin } from "../../platform/startup.ts";
 import { BuildServiceClient } from "../../proto/gen/arrwdb/index/v1/builds.ts";
+import { ExportServiceClient } from "../../proto/gen/arrwdb/index/v1/exports.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import { loadWorkerConfig } from "./config.ts";
 import { logLevelOf } from "./domain/log-line.ts";
+import { BatchDelete } from "./handlers/batch-delete.ts";
+import { BatchExport } from "./handlers/batch-export.ts";
 import { BatchImport } from "./handlers/batch-import.ts";
 import { echo } from "./handlers/echo.ts";
 import { IndexOptimize } from "./handlers/index-optimize.ts";
@@ -31,6 +34,7 @@ const handlers = new HandlerRegistry().add(echo).add(
     batchChunks: config.ARRW_IMPORT_BATCH_CHUNKS,
   }),
 );
+handlers.add(new BatchDelete({ index, objects: new JetStreamObjects(nats), nats }));
 const builds = connect(BuildServiceClient, config.ARRW_INDEX_ADDRESS, {
   channelOverride: index.getChannel(),
 });
@@ -38,6 +42,15 @@ handlers
   .add(new IndexRebuild(builds))
   .add(new IndexOptimize(builds))
   .add(new RegenerateEmbeddings({ builds, createProvider, batchChunks: config.ARRW_IMPORT_BATCH_CHUNKS }));
+handlers.add(
+  new BatchExport({
+    exports: connect(ExportServiceClient, config.ARRW_INDEX_ADDRESS, {
+      channelOverride: index.getChannel(),
+    }),
+    objects: new JetStreamObjects(nats),
+    retentionMs: config.ARRW_EXPORT_RETENTION_MS,
+  }),
+);
 const worker = new Worker({
   natsUrl: config.ARRW_NATS_URL,
   logLevel: config.ARRW_LOG_LEVEL,
