@@ -1,6 +1,7 @@
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 
-import { ArrwError, ErrorCode, invalidArgument, toArrwError } from "../../platform/errors.ts";
+import { completeEmbeddingConfig } from "../../platform/embedding/create-provider.ts";
+import { ArrwError, ErrorCode, invalidArgument, toArrwError, type Violation } from "../../platform/errors.ts";
 import { SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import { SubmitError, SubmitJobRequest, SubmitJobsResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { canonicalDocument, canonicalRequest, withoutDocuments } from "./domain/digest.ts";
@@ -145,10 +146,22 @@ function checked(request: SubmitJobRequest, library: Library, streamed: boolean)
     throw new ArrwError("UNIMPLEMENTED", `jobs of type ${type.name} are not available in this version`);
   }
   const shape = library instanceof ArrwError || !library ? undefined : shapeOf(library.library);
-  const violations = checkSubmit(request, { library: shape, streamed });
+  const violations = [...checkSubmit(request, { library: shape, streamed }), ...embeddingViolations(request)];
   if (violations.length > 0) throw invalidArgument(violations);
   if (library instanceof ArrwError) throw library;
   return type?.name ?? "";
+}
+
+/** What is wrong with the embedding that a regenerate_embeddings asks for; its defaults are the providers' matter. */
+function embeddingViolations({ spec }: SubmitJobRequest): readonly Violation[] {
+  if (spec?.spec?.$case !== "regenerateEmbeddings" || !spec.spec.value.embedding) return [];
+  try {
+    completeEmbeddingConfig(spec.spec.value.embedding);
+    return [];
+  } catch (error) {
+    const { violations } = toArrwError(error);
+    return violations.map((each) => ({ ...each, field: `spec.regenerate_embeddings.${each.field}` }));
+  }
 }
 
 /** The request as the scheduler keeps it: with the library's id, without documents; as it came if that is the same. */

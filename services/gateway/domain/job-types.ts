@@ -12,9 +12,9 @@ interface JobType {
 
 const TYPES: Readonly<Record<SpecCase, JobType>> = {
   batchImport: { name: "batch_import", needsLibrary: true, available: true },
-  indexRebuild: { name: "index_rebuild", needsLibrary: true, available: false },
-  indexOptimize: { name: "index_optimize", needsLibrary: true, available: false },
-  regenerateEmbeddings: { name: "regenerate_embeddings", needsLibrary: true, available: false },
+  indexRebuild: { name: "index_rebuild", needsLibrary: true, available: true },
+  indexOptimize: { name: "index_optimize", needsLibrary: true, available: true },
+  regenerateEmbeddings: { name: "regenerate_embeddings", needsLibrary: true, available: true },
   batchDelete: { name: "batch_delete", needsLibrary: true, available: false },
   batchExport: { name: "batch_export", needsLibrary: true, available: false },
   echo: { name: "echo", needsLibrary: false, available: true },

@@ -31,7 +31,7 @@ import {
   anySubmit,
 } from "../../support/arbitrary-requests.ts";
 
-const LIBRARY = { provider: "hashing", dimensions: 3, maxValue: 1e15 };
+const LIBRARY = { provider: "hashing", dimensions: 3, maxValue: 1e15, metric: "ip", scalar: "f32" };
 const UNARY = { library: LIBRARY, streamed: false };
 
 function submit(partial: DeepPartial<SubmitJobRequest>, streamed = false): readonly string[] {

@@ -6,18 +6,19 @@ import type {
 } from "../../../../proto/gen/arrwdb/v1/libraries.ts";
 import { checkFilter } from "./filter.ts";
 import { checkName } from "./ids.ts";
+import { checkIndex } from "./index-config.ts";
 import { checkPage } from "./paging.ts";
 import { checkVector, type LibraryShape } from "./vector.ts";
-import { quoted, type Violation, Violations } from "./violations.ts";
+import { type Violation, Violations } from "./violations.ts";
 
-export const INDEX_TYPES: readonly string[] = ["hnsw", "flat"];
-export const METRICS: readonly string[] = ["cos", "ip", "l2sq"];
-export const SCALARS: readonly string[] = ["f32", "f16", "bf16", "i8"];
 export const MAX_DIMENSIONS = 16_384;
 const MAX_K = 10_000;
 const MAX_EXPANSION = 10_000;
 const MAX_MODEL_BYTES = 256;
+const NEED_MODEL: readonly string[] = ["openai", "cohere"];
 const MAX_TEXT_BYTES = 32_768;
+/** A library that is not there yet: what is unset takes a default that goes with anything. */
+const UNSET = { metric: "cos", scalar: "" };
 
 /** Checks what the client set; the unset fields take their defaults after it. */
 export function checkCreateLibrary(
@@ -31,21 +32,12 @@ export function checkCreateLibrary(
   if (embedding) {
     if (embedding.provider !== "") violations.oneOf("embedding.provider", embedding.provider, providers);
     violations.maxBytes("embedding.model", embedding.model, MAX_MODEL_BYTES);
+    if (embedding.model === "" && NEED_MODEL.includes(embedding.provider)) {
+      violations.add("embedding.model", `needed for ${embedding.provider}; got ""`);
+    }
     violations.integer("embedding.dimensions", embedding.dimensions, 1, MAX_DIMENSIONS);
   }
-  if (indexType !== "") violations.oneOf("index_type", indexType, INDEX_TYPES);
-  if (!indexConfig) return violations.list;
-  const { metric, scalar, connectivity, expansionAdd, expansionSearch } = indexConfig;
-  if (metric !== "") violations.oneOf("index_config.metric", metric, METRICS);
-  if (scalar !== "") violations.oneOf("index_config.scalar", scalar, SCALARS);
-  if (scalar === "i8" && metric !== "" && metric !== "cos") {
-    violations.add("index_config.scalar", `i8 goes with metric cos only; got ${quoted(metric)}`);
-  }
-  if (connectivity !== 0) violations.integer("index_config.connectivity", connectivity, 2, 128);
-  if (expansionAdd !== 0) violations.integer("index_config.expansion_add", expansionAdd, 1, MAX_EXPANSION);
-  if (expansionSearch !== 0) {
-    violations.integer("index_config.expansion_search", expansionSearch, 1, MAX_EXPANSION);
-  }
+  checkIndex("", indexType, indexConfig, UNSET, violations);
   return violations.list;
 }
 

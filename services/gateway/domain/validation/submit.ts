@@ -6,6 +6,7 @@ import type {
 } from "../../../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Duration } from "../../../../proto/gen/google/protobuf/duration.ts";
 import { JOB_TYPE_NAMES, jobTypeOf } from "../job-types.ts";
+import { checkRebuild, checkRegenerate } from "./builds.ts";
 import { checkDocument } from "./documents.ts";
 import type { LibraryShape } from "./vector.ts";
 import { grouped, quoted, type Violation, Violations } from "./violations.ts";
@@ -135,6 +136,12 @@ function checkSpec(request: SubmitJobRequest, context: SubmitContext, violations
     case "batchImport":
       checkChunking(spec.value, violations);
       checkDocuments(spec.value, context.library, violations);
+      return;
+    case "indexRebuild":
+      checkRebuild(spec.value, context.library, violations);
+      return;
+    case "regenerateEmbeddings":
+      checkRegenerate(spec.value, context.library, violations);
       return;
   }
 }

@@ -8,6 +8,8 @@ export interface LibraryShape {
   readonly dimensions: number;
   /** Largest absolute value; the cosine doesn't see a vector's length, so any will do there. */
   readonly maxValue: number;
+  readonly metric: string;
+  readonly scalar: string;
 }
 
 const MAX_VALUE = 1e15;
@@ -19,6 +21,8 @@ export function shapeOf({ embedding, indexConfig }: Library): LibraryShape {
     provider: embedding?.provider ?? "",
     dimensions: embedding?.dimensions ?? 0,
     maxValue: indexConfig?.metric === "cos" ? Number.POSITIVE_INFINITY : max,
+    metric: indexConfig?.metric ?? "",
+    scalar: indexConfig?.scalar ?? "",
   };
 }
 
