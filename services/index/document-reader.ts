@@ -1,7 +1,7 @@
 import { notFound } from "../../platform/errors.ts";
 import type { Document, Filter } from "../../proto/gen/arrwdb/v1/document.ts";
 import { fieldsOf, isDocumentId } from "./document-scan.ts";
-import { compileFilter } from "./domain/filter.ts";
+import { compileFilter, namedDocuments } from "./domain/filter.ts";
 import { liveGeneration } from "./generations.ts";
 import { documentRow } from "./library-writer.ts";
 import type { DocumentRow, Store } from "./store.ts";
@@ -36,8 +36,7 @@ export class DocumentReader {
     const documents: Document[] = [];
     const until = performance.now() + PAGE_MS;
     let bytes = 0;
-    const start = after === "" ? {} : { start: Buffer.from(after), exclusiveStart: true };
-    for (const { key, value } of this.#store.documents.getRange(start)) {
+    for (const { key, value } of this.#candidates(filter, after)) {
       const documentId = key.toString();
       if (passes(fieldsOf(documentId, value))) {
         const document = this.#message(documentId, value, includeTexts, false);
@@ -48,6 +47,22 @@ export class DocumentReader {
         return { documents, last: documentId };
     }
     return { documents, last: undefined };
+  }
+
+  /** Rows after `after`, by id: all, or those that the filter names. */
+  #candidates(filter: Filter | undefined, after: string): Iterable<{ key: Buffer; value: DocumentRow }> {
+    const ids = filter && namedDocuments(filter);
+    if (ids) return this.#named(ids, Buffer.from(after));
+    const start = after === "" ? {} : { start: Buffer.from(after), exclusiveStart: true };
+    return this.#store.documents.getRange(start);
+  }
+
+  *#named(ids: readonly string[], after: Buffer): Generator<{ key: Buffer; value: DocumentRow }> {
+    const keys = ids.filter(isDocumentId).map((id) => Buffer.from(id));
+    for (const key of keys.sort(Buffer.compare)) {
+      const value = Buffer.compare(key, after) > 0 ? this.#store.documents.get(key) : undefined;
+      if (value) yield { key, value };
+    }
   }
 
   #message(documentId: string, row: DocumentRow, texts: boolean, vectors: boolean): Document {

@@ -10,6 +10,7 @@ import {
 import { whileUnavailable } from "../retry.ts";
 import type { FailedDocument } from "./import-batches.ts";
 import type { EmbeddedBatch, ImportEmbedder, ReadyDocument } from "./import-embedder.ts";
+import { LastCall } from "./last-call.ts";
 
 export interface ImportWriterOptions {
   readonly index: IndexServiceClient;
@@ -31,27 +32,20 @@ export interface Written {
 const CALL_TIMEOUT_MS = 15_000;
 /** The index may be restarting. */
 const WRITE_FOR_MS = 20_000;
-/** A call in flight may end, so that what it wrote is counted. */
-const LAST_CALL_MS = 150;
 const MAX_EMBEDDING_CHANGES = 10;
 
 /** Upserts batches under the job's fence. */
 export class ImportWriter {
   readonly #options: ImportWriterOptions;
-  readonly #calls = new AbortController();
-  readonly #onAbort = (): void => {
-    this.#lastCall = setTimeout(() => this.#calls.abort(this.#options.signal.reason), LAST_CALL_MS);
-  };
-  #lastCall: NodeJS.Timeout | undefined;
+  readonly #lastCall: LastCall;
 
   constructor(options: ImportWriterOptions) {
     this.#options = options;
-    options.signal.addEventListener("abort", this.#onAbort, { once: true });
+    this.#lastCall = new LastCall(options.signal);
   }
 
   close(): void {
-    clearTimeout(this.#lastCall);
-    this.#options.signal.removeEventListener("abort", this.#onAbort);
+    this.#lastCall.close();
   }
 
   /** @throws ArrwError; a document that the index refuses is among the failed ones instead */
@@ -105,7 +99,7 @@ export class ImportWriter {
     // Encoded here: grpc-js would grow a buffer from nothing to the batch's size, and copy it once more.
     const fence = { jobId, lease };
     const request = encode(UpsertDocumentsRequest, { libraryId, fence, embeddingId, documents });
-    const call = { timeoutMs: CALL_TIMEOUT_MS, signal: this.#calls.signal };
+    const call = { timeoutMs: CALL_TIMEOUT_MS, signal: this.#lastCall.signal };
     await whileUnavailable(() => unaryBytes(index, path, request, call), {
       forMs: WRITE_FOR_MS,
       signal,
