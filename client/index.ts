@@ -38,3 +38,4 @@ export { QueueCalls } from "./queue-calls.ts";
 export type { ResumeOptions } from "./resuming.ts";
 export { isTerminal, type WatchOptions } from "./watch.ts";
 export type { JobEvent, WatchJobsOptions } from "./watch-jobs.ts";
+export type { LibraryEvent, WatchLibraryOptions } from "./watch-library.ts";

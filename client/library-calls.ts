@@ -23,6 +23,7 @@ import {
   type SearchQuery,
 } from "./options.ts";
 import { pages } from "./pages.ts";
+import { type LibraryEvent, type WatchLibraryOptions, watchLibrary } from "./watch-library.ts";
 
 /** The connection, and ArrwClient's methods for libraries, documents and search. */
 export class LibraryCalls {
@@ -150,6 +151,16 @@ export class LibraryCalls {
     const request = SearchRequest.fromPartial({ k: DEFAULT_K, ...options, libraryId });
     request.query = asked;
     return repeatedly(this.#libraries, this.#libraries.search, request, this.deadline(settings));
+  }
+
+  /**
+   * Every change of the library, in order, without a gap; never ends by itself. When the connection or a service
+   * breaks it goes on behind the last event.
+   * @throws ClientError NOT_FOUND when the library is deleted; OUT_OF_RANGE, reason CURSOR_EXPIRED: what follows the
+   * cursor is no longer held, `metadata.oldest_cursor` is a cursor that is
+   */
+  watchLibrary(libraryId: string, options: WatchLibraryOptions = {}): AsyncGenerator<LibraryEvent> {
+    return watchLibrary(this.#libraries, libraryId, options);
   }
 
   protected deadline({ timeoutMs, signal }: CallSettings): Deadline {

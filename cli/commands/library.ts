@@ -1,10 +1,11 @@
 import type { Command } from "commander";
-import type { Library } from "../../client/index.ts";
+import type { Library, LibraryEvent } from "../../client/index.ts";
 import { integer } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
-import { bytes, count, fields, localTime, table } from "../format.ts";
+import { bytes, count, fields, localTime, plain, table } from "../format.ts";
 import { toJson } from "../json.ts";
 import { paint, print, printJson } from "../terminal.ts";
+import { showEvents } from "../watch-events.ts";
 
 interface CreateOptions extends ClientCommandOptions {
   readonly id?: string;
@@ -19,8 +20,12 @@ interface CreateOptions extends ClientCommandOptions {
   readonly expansionSearch?: number;
 }
 
+type WatchOptions = ClientCommandOptions & { readonly after?: string };
+
+const EVENT_WIDTH = 22;
+
 export function register(program: Command): void {
-  const library = program.command("library").description("create, list, show and delete libraries");
+  const library = program.command("library").description("create, list, show, watch and delete libraries");
   withClientOptions(library.command("create <name>"))
     .description("create a library")
     .option("--id <id>", "its id; default: made")
@@ -39,6 +44,10 @@ export function register(program: Command): void {
   withClientOptions(library.command("delete <library>"))
     .description("delete a library with all its documents; its active jobs fail")
     .action(remove);
+  withClientOptions(library.command("watch <library>"))
+    .description("show what happens in a library, until Ctrl-C")
+    .option("--after <cursor>", "go on behind this event of --json; default: from now on")
+    .action(watch);
 }
 
 const DEFAULT_DIMENSIONS = 256;
@@ -89,6 +98,21 @@ async function remove(library: string, options: ClientCommandOptions): Promise<v
   });
   if (options.json) printJson({ library_id: libraryId, name, deleted: true });
   else print(`${name} deleted`);
+}
+
+async function watch(library: string, options: WatchOptions): Promise<void> {
+  const { json = false, after } = options;
+  const behind = after === undefined ? {} : { afterCursor: after };
+  await withClient(options, (client) =>
+    showEvents((resume) => client.watchLibrary(library, { ...behind, ...resume }), eventLine, json),
+  );
+}
+
+/** "2026-01-31 09:04:50  upserted                a.md" */
+export function eventLine({ event, at, documentId, generation }: LibraryEvent): string {
+  const [, what = event] = /^document\.(.*)$/.exec(event) ?? [];
+  const subject = documentId === "" ? `generation ${generation}` : plain(documentId);
+  return [localTime(at), plain(what).padEnd(EVENT_WIDTH), subject].join("  ");
 }
 
 function show(library: Library, { json }: ClientCommandOptions): void {

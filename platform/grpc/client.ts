@@ -134,6 +134,18 @@ export async function* serverStream<Q, R>(
   }
 }
 
+/** A server stream that neither encodes nor decodes, see `unaryBytes`. */
+export function serverStreamBytes(
+  client: Client,
+  path: string,
+  request: Buffer,
+  call: OutgoingCall & { readonly unbounded?: boolean },
+): AsyncGenerator<Buffer> {
+  const method: StreamMethod<Buffer, Buffer> = (message, metadata, options) =>
+    client.makeServerStreamRequest(path, asIs, asIs, message, metadata, options);
+  return serverStream(client, method, request, call);
+}
+
 function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "details" in error;
 }

@@ -1,5 +1,6 @@
 import { v7 as uuidv7 } from "uuid";
 import { completeEmbeddingConfig, PROVIDERS } from "../../platform/embedding/create-provider.ts";
+import type { CreateProvider } from "../../platform/embedding/provider.ts";
 import { invalidArgument, notFound } from "../../platform/errors.ts";
 import { unary } from "../../platform/grpc/client.ts";
 import { type CallContext, type ImplementedService, implement } from "../../platform/grpc/server.ts";
@@ -28,12 +29,13 @@ import { isDocumentId, isName } from "./domain/validation/ids.ts";
 import { checkCreateLibrary, checkListDocuments, checkListLibraries } from "./domain/validation/library.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
 import type { IndexClient } from "./index-client.ts";
+import { rollbackGeneration } from "./rollback-rpc.ts";
 import { Search } from "./search.ts";
-import { notAvailable } from "./unavailable-rpcs.ts";
+import { watchLibrary } from "./watch-library.ts";
 
 /** arrwdb.v1.LibraryService. */
-export function libraryService(index: IndexClient): ImplementedService {
-  const search = new Search(index);
+export function libraryService(index: IndexClient, createProvider: CreateProvider): ImplementedService {
+  const search = new Search(index, createProvider);
   return implement(LibraryServiceService, {
     createLibrary: (request, context) => createLibrary(index, request, context),
     getLibrary: (request, context) => getLibrary(index, request, context),
@@ -43,12 +45,8 @@ export function libraryService(index: IndexClient): ImplementedService {
     listDocuments: (request, context) => listDocuments(index, request, context),
     deleteDocument: (request, context) => deleteDocument(index, request, context),
     search: (request, context) => search.run(request, context),
-    watchLibrary: () => {
-      throw notAvailable("WatchLibrary");
-    },
-    rollbackGeneration: () => {
-      throw notAvailable("RollbackGeneration");
-    },
+    watchLibrary: (request, context) => watchLibrary(index, request, context),
+    rollbackGeneration: (request, context) => rollbackGeneration(index, request, context),
   });
 }
 
