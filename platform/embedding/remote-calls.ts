@@ -84,7 +84,7 @@ export class RemoteCalls {
    */
   async embed(call: EmbedCall, signal: AbortSignal, begin: () => void = () => {}): Promise<Float32Array> {
     const { patience } = this.#options;
-    const turnUntilMs = performance.now() + patience.rateLimitedMs;
+    let turnUntilMs = performance.now() + patience.rateLimitedMs;
     let failures = 0;
     let awayUntilMs: number | undefined;
     for (;;) {
@@ -104,6 +104,7 @@ export class RemoteCalls {
       // Its end by the signal is told by the signal's own reason.
       await delay(waitMs, undefined, { signal }).catch(() => undefined);
       if (signal.aborted) throw signal.reason;
+      turnUntilMs = performance.now() + patience.rateLimitedMs;
     }
   }
 

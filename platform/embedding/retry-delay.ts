@@ -1,9 +1,9 @@
 /** When to call a provider again. */
 
-const MAX_RETRY_AFTER_MS = 24 * 3_600_000;
+const MAX_RETRY_AFTER_MS = 3_600_000;
 
 /**
- * The wait that a Retry-After header asks for: seconds or an HTTP date. At most a day; a date that has passed is 0.
+ * The wait that a Retry-After header asks for: seconds or an HTTP date. At most an hour; a date that has passed is 0.
  * @returns undefined for no header and for one that is neither
  */
 export function retryAfterMs(header: string | undefined, nowMs: number): number | undefined {

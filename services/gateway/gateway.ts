@@ -1,3 +1,5 @@
+import { createProvider } from "../../platform/embedding/create-provider.ts";
+import { queryPatience, RemoteEmbedding } from "../../platform/embedding/remote-embedding.ts";
 import { healthService } from "../../platform/grpc/health.ts";
 import { GrpcServer } from "../../platform/grpc/server.ts";
 import { type Part, part } from "../../platform/lifecycle.ts";
@@ -38,6 +40,12 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
   const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-gateway", log, registry });
   const scheduler = new SchedulerClient(config.ARRW_SCHEDULER_ADDRESS);
   const index = new IndexClient(config.ARRW_INDEX_ADDRESS);
+  const remote = new RemoteEmbedding({
+    settings: config,
+    patience: queryPatience(config.ARRW_EMBEDDING_QUERY_TIMEOUT_MS),
+    log,
+    registry,
+  });
   const spool = new Spool(new JetStreamObjects(nats), log);
   const feed = new JournalFeed({ nats, log });
   const watches = new Watches({ nats, feed, scheduler, log, registry });
@@ -65,7 +73,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     port: config.ARRW_GATEWAY_GRPC_PORT,
     services: [
       jobService({ scheduler, index, spool, watches, logs, jobWatches }),
-      libraryService(index),
+      libraryService(index, (embedding) => createProvider(embedding, remote)),
       queueService(scheduler),
       healthService({
         [JOB_SERVICE]: [checks.nats, checks.scheduler],

@@ -1,6 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { createProvider } from "../../platform/embedding/create-provider.ts";
-import type { EmbeddingProvider } from "../../platform/embedding/provider.ts";
+import type { CreateProvider, EmbeddingProvider } from "../../platform/embedding/provider.ts";
 import { ArrwError, invalidArgument, toArrwError } from "../../platform/errors.ts";
 import type { CallContext } from "../../platform/grpc/server.ts";
 import { SearchRequest as IndexSearch, IndexServiceService } from "../../proto/gen/arrwdb/index/v1/index.ts";
@@ -15,10 +14,12 @@ const REMEMBERED_PROVIDERS = 100;
 
 export class Search {
   readonly #index: IndexClient;
+  readonly #createProvider: CreateProvider;
   readonly #providers = new LRUCache<string, EmbeddingProvider>({ max: REMEMBERED_PROVIDERS });
 
-  constructor(index: IndexClient) {
+  constructor(index: IndexClient, createProvider: CreateProvider) {
     this.#index = index;
+    this.#createProvider = createProvider;
   }
 
   /** Encoded SearchResponse. @throws ArrwError */
@@ -61,15 +62,20 @@ export class Search {
     if (!embedding) throw new ArrwError("INTERNAL", "the index answered without the library's embedding");
     let provider = this.#providers.get(known.embeddingId);
     if (!provider) {
-      provider = createProvider(embedding);
+      provider = this.#createProvider(embedding);
       this.#providers.set(known.embeddingId, provider);
     }
-    const vector = await provider.embed([query?.value ?? ""], context.signal);
+    const embedded = await provider.embedEach([query?.value ?? ""], context.signal, "query");
+    for (const description of embedded.refused.values())
+      throw invalidArgument([{ field: "text", description }]);
+    const vector = embedded.rows;
     return Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength);
   }
 }
 
 function outdated(error: unknown): boolean {
-  const { code, reason } = toArrwError(error);
-  return reason === "EMBEDDING_CHANGED" || (code === "NOT_FOUND" && reason === "LIBRARY_NOT_FOUND");
+  const { reason, violations } = toArrwError(error);
+  if (reason === "EMBEDDING_CHANGED" || reason === "LIBRARY_NOT_FOUND") return true;
+  // A vector of the new dimensions is right, whatever is remembered of the old ones; so is a text where none was taken.
+  return violations.some(({ field }) => field === "vector" || field === "text");
 }

@@ -35,6 +35,7 @@ const STREAM_BYTES = 64 * 1024 * 1024;
 export async function startTestGateway(
   test: Cleanup,
   schedulers: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<TestGateway> {
   const t = reversed(test);
   const natsServer = await startTestNats(t);
@@ -48,6 +49,7 @@ export async function startTestGateway(
     natsUrl: natsServer.url,
     schedulers: [scheduler.address, ...schedulers],
     index: index.address,
+    env,
   });
   return { ...gateway, scheduler, index, natsServer, nats };
 }
@@ -59,6 +61,8 @@ export interface GatewayOptions {
   readonly index?: string;
   /** Default: a free one. */
   readonly port?: number;
+  /** Further settings. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export type StartedGateway = Pick<TestGateway, "address" | "probes" | "jobs" | "libraries" | "stop">;
@@ -73,6 +77,7 @@ export async function startGateway(t: Cleanup, options: GatewayOptions): Promise
     ARRW_INDEX_ADDRESS: options.index ?? "127.0.0.1:1",
     ARRW_JOURNAL_MAX_BYTES: String(STREAM_BYTES),
     ARRW_OBJECTS_MAX_BYTES: String(STREAM_BYTES),
+    ...options.env,
   });
   const gateway = createGateway(config, silentLog());
   const started: Part[] = [];

@@ -40,11 +40,11 @@ test("Retry-After is seconds or a date; anything else is none", () => {
     ["0", 0],
     ["3", 3_000],
     [" 1.5 ", 1_500],
-    ["999999999", 24 * 3_600_000],
+    ["999999999", 3_600_000],
     ["Sun, 01 Mar 2026 12:00:30 GMT", 30_000],
     ["Sunday, 01-Mar-26 12:00:30 GMT", 30_000],
     ["Sun, 01 Mar 2026 11:00:00 GMT", 0],
-    ["Fri, 01 Jan 2100 00:00:00 GMT", 24 * 3_600_000],
+    ["Fri, 01 Jan 2100 00:00:00 GMT", 3_600_000],
     [undefined, undefined],
     ["", undefined],
     ["-5", undefined],
@@ -55,7 +55,7 @@ test("Retry-After is seconds or a date; anything else is none", () => {
   fc.assert(
     fc.property(fc.string(), (header) => {
       const ms = retryAfterMs(header, now);
-      assert.ok(ms === undefined || (ms >= 0 && ms <= 24 * 3_600_000));
+      assert.ok(ms === undefined || (ms >= 0 && ms <= 3_600_000));
     }),
   );
 });
