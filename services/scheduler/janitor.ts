@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Cancel, Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
-import { jobOfObject, Stream, Subject } from "../../platform/nats/names.ts";
+import { jobOfObject, ObjectId, Stream, Subject } from "../../platform/nats/names.ts";
 import type { ObjectStore } from "../../platform/nats/objects.ts";
 
 export interface JanitorOptions {
@@ -12,6 +12,8 @@ export interface JanitorOptions {
   readonly log: Logger;
   /** Whether a durable job has this id; objects and logs are named after theirs. Asked for thousands in a row. */
   readonly isJob: (jobId: string) => boolean;
+  /** The job is there, and nobody will read its export any more. */
+  readonly exportIsOver: (jobId: string, nowMs: number) => boolean;
   /** False once another scheduler may lead: it may have jobs that this one has not heard of. */
   readonly maySend: () => boolean;
 }
@@ -27,7 +29,10 @@ const FEW = 16;
 const MAX_PURGES = 2_000;
 const CHECKS_PER_TURN = 500;
 
-/** Removes what belongs to no job: uploads broken off, payloads whose submit never arrived, logs of deleted jobs. */
+/**
+ * Removes what belongs to no job: uploads broken off, payloads whose submit never arrived, logs of deleted jobs; and
+ * exports whose time is up.
+ */
 export class Janitor {
   readonly #options: JanitorOptions;
   readonly #removing = new Set<string>();
@@ -89,12 +94,18 @@ export class Janitor {
     for (const subject of Object.keys(subjects)) newest.set(subject.split(".")[2] ?? "", subject);
     for (const [objectId, subject] of newest) {
       if (!this.#mayRemove()) return;
-      if (this.#options.isJob(jobOfObject(objectId))) continue;
+      const jobId = jobOfObject(objectId);
+      if (objectId === ObjectId.export(jobId) && this.#options.exportIsOver(jobId, clock.now())) {
+        await objects.remove(objectId);
+        log.info({ object: objectId }, "removed an export whose time is up");
+        continue;
+      }
+      if (this.#options.isJob(jobId)) continue;
       const message = await nats.getMessage(Stream.objects, { lastBySubject: subject });
       if (!message || clock.now() - message.timeMs < ORPHAN_AGE_MS) continue;
       // Asked again: the process may have stood still while it waited, and a job may have come.
       if (!this.#mayRemove()) return;
-      if (this.#options.isJob(jobOfObject(objectId))) continue;
+      if (this.#options.isJob(jobId)) continue;
       await objects.remove(objectId);
       log.info({ object: objectId }, "removed an object that belongs to no job");
     }

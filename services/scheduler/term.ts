@@ -6,6 +6,7 @@ import type { ObjectStore } from "../../platform/nats/objects.ts";
 import type { Bus } from "./bus.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Effect } from "./domain/commands.ts";
+import { exportIsOver } from "./domain/exports.ts";
 import { isTerminal, type JobState, RUNNING, SCHEDULED } from "./domain/state.ts";
 import { type CloseFence, Fences } from "./fences.ts";
 import { Heartbeats } from "./heartbeats.ts";
@@ -164,6 +165,10 @@ export class Term {
       objects: options.objects,
       log,
       isJob: (jobId) => table.sequenceOf(jobId) !== undefined,
+      exportIsOver: (jobId, nowMs) => {
+        const job = table.find(jobId)?.committed?.job;
+        return job !== undefined && exportIsOver(job, nowMs);
+      },
       maySend,
     });
     this.retention = new Retention({
@@ -265,6 +270,7 @@ export class Term {
       if (effect.kind === "closeFence") this.#fences.add(effect.libraryId, effect.jobId, effect.lease);
       else if (effect.kind === "removePayload") this.#janitor.remove(effect.objectId);
       else if (effect.kind === "removeItems") this.#janitor.remove(ObjectId.items(effect.jobId));
+      else if (effect.kind === "removeExport") this.#janitor.remove(ObjectId.export(effect.jobId));
     }
   }
 }

@@ -88,7 +88,9 @@ export type Effect =
     }
   | { readonly kind: "removePayload"; readonly objectId: string }
   /** What became of the job's items. */
-  | { readonly kind: "removeItems"; readonly jobId: string };
+  | { readonly kind: "removeItems"; readonly jobId: string }
+  /** The file of the job's export. */
+  | { readonly kind: "removeExport"; readonly jobId: string };
 
 export type Decision =
   | {

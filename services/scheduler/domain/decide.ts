@@ -1,6 +1,7 @@
 import type { JobError } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { retryDelayMs } from "./backoff.ts";
 import type { Command, Decision, Effect, Rejection } from "./commands.ts";
+import { removingExport } from "./exports.ts";
 import { hasItems, mayHaveFailedItems } from "./items.ts";
 import { BLOCKED, CANCELLED, isTerminal, type JobState, PENDING, RUNNING, SCHEDULED } from "./state.ts";
 import * as transition from "./transitions.ts";
@@ -15,6 +16,10 @@ export const MAX_CONSECUTIVE_LOSSES = 3;
 
 /** @param now never earlier than the time of the job's last transition */
 export function decide(state: JobState | undefined, command: Command, now: Date): Decision {
+  return removingExport(state, decided(state, command, now));
+}
+
+function decided(state: JobState | undefined, command: Command, now: Date): Decision {
   if (command.kind === "submit") {
     if (state) return reject("EXISTS");
     return accept(transition.submitted(command.submission, now), "job.submitted");

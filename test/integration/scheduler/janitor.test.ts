@@ -39,6 +39,7 @@ async function start(t: Cleanup, logged: readonly string[]) {
     objects: { remove: async () => undefined },
     log: silentLog(),
     isJob: (jobId) => jobs.has(jobId),
+    exportIsOver: () => false,
     maySend: () => true,
   });
   const left = async (): Promise<string[]> =>

@@ -7,12 +7,20 @@ import { Janitor } from "../../../services/scheduler/janitor.ts";
 
 /** A janitor that finds objects and logs of "a" and "b", which are no jobs. */
 function start() {
-  const state = { maySend: true, removed: [] as string[], onRead: () => {}, jobs: new Set<string>() };
+  const state = {
+    maySend: true,
+    removed: [] as string[],
+    onRead: () => {},
+    jobs: new Set<string>(),
+    /** Jobs whose export nobody will read. */
+    over: new Set<string>(),
+    objects: ["a", "b"],
+  };
   const janitor = new Janitor({
     nats: {
       streamSubjects: async (_stream, filter) => {
-        const of = filter === Subject.objects ? Subject.objectManifest : Subject.jobLog;
-        return { [of("a")]: 1, [of("b")]: 1 };
+        if (filter !== Subject.objects) return { [Subject.jobLog("a")]: 1, [Subject.jobLog("b")]: 1 };
+        return Object.fromEntries(state.objects.map((id) => [Subject.objectManifest(id), 1]));
       },
       getMessage: async () => {
         state.onRead();
@@ -27,6 +35,7 @@ function start() {
     objects: { remove: async (objectId) => void state.removed.push(objectId) },
     log: silentLog(),
     isJob: (jobId) => state.jobs.has(jobId),
+    exportIsOver: (jobId) => state.over.has(jobId),
     maySend: () => state.maySend,
   });
   /** Time passes, and with it the leadership. */
@@ -78,4 +87,19 @@ test("who may have lost the lead does not remove a deleted job's payload", () =>
   state.maySend = true;
   janitor.remove("a");
   assert.deepEqual(state.removed, ["a"]);
+});
+
+test("a job's export goes when nobody will read it, the job's other objects stay", async () => {
+  const { janitor, state } = start();
+  state.objects = ["a", "a-export", "a-items", "b-export"];
+  state.jobs = new Set(["a", "b"]);
+  await janitor.sweep();
+  assert.deepEqual(state.removed, []);
+  state.over.add("a");
+  await janitor.sweep();
+  assert.deepEqual(state.removed, ["a-export"]);
+  state.removed = [];
+  state.jobs.delete("b");
+  await janitor.sweep();
+  assert.deepEqual(state.removed, ["a-export", "b-export"]);
 });
