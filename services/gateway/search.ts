@@ -11,6 +11,8 @@ import type { IndexClient, KnownLibrary } from "./index-client.ts";
 /** Searches: a text becomes a vector here, with the library's provider. */
 
 const REMEMBERED_PROVIDERS = 100;
+/** A library may be asked for just before its embedding changes, and answered after it. */
+const MAX_TRIES = 3;
 
 export class Search {
   readonly #index: IndexClient;
@@ -24,13 +26,14 @@ export class Search {
 
   /** Encoded SearchResponse. @throws ArrwError */
   async run(request: SearchRequest, context: CallContext): Promise<Buffer> {
-    try {
-      return await this.#once(request, context);
-    } catch (error) {
-      // What is remembered of the library may be from before it was embedded anew, or deleted and made again.
-      if (!outdated(error)) throw error;
-      this.#index.forget(request.libraryId);
-      return this.#once(request, context);
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#once(request, context);
+      } catch (error) {
+        // What is remembered of the library may be from before it was embedded anew, or deleted and made again.
+        if (tries === MAX_TRIES || !outdated(error)) throw error;
+        this.#index.forget(request.libraryId);
+      }
     }
   }
 

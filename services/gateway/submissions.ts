@@ -71,6 +71,28 @@ export class Submissions {
 
   /** Checks one unary request and spools its documents; at once if it has none. @throws ArrwError */
   prepare(received: ReceivedSubmit, library: Library, bounds: CallBounds): Submission | Promise<Submission> {
+    try {
+      return this.#prepare(received, library, bounds);
+    } catch (error) {
+      // What is remembered of the library may be from before a job gave it another index or embedding.
+      if (!library || library instanceof ArrwError || !isInvalid(error)) throw error;
+      return this.#prepareAgain(received, library, bounds);
+    }
+  }
+
+  async #prepareAgain(
+    received: ReceivedSubmit,
+    outdated: KnownLibrary,
+    bounds: CallBounds,
+  ): Promise<Submission> {
+    const { libraryId } = received.request;
+    // Of many requests that are wrong the first one asks.
+    if ((await this.#index.library(libraryId, bounds)) === outdated) this.#index.forget(libraryId);
+    const library = await this.#index.library(libraryId, bounds).catch(toArrwError);
+    return this.#prepare(received, library, bounds);
+  }
+
+  #prepare(received: ReceivedSubmit, library: Library, bounds: CallBounds): Submission | Promise<Submission> {
     const { request: asked } = received;
     const type = checked(asked, library, false);
     const jobId = newJobId();
@@ -178,6 +200,10 @@ function handedOn(received: ReceivedSubmit, library: Library, spec?: SubmitJobRe
     throw invalidArgument([{ field: "spec", description }]);
   }
   return bytes;
+}
+
+function isInvalid(error: unknown): boolean {
+  return error instanceof ArrwError && error.code === "INVALID_ARGUMENT";
 }
 
 function digestOf(request: SubmitJobRequest): RequestDigest {

@@ -2,6 +2,7 @@ import { ArrwError, notFound } from "../../platform/errors.ts";
 import { GrpcServer, implement } from "../../platform/grpc/server.ts";
 import { silentLog } from "../../platform/log.ts";
 import { createRegistry } from "../../platform/metrics.ts";
+import { BuildServiceService } from "../../proto/gen/arrwdb/index/v1/builds.ts";
 import { IndexServiceService, type SearchRequest } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import { Library } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import type { Cleanup } from "./temp.ts";
@@ -28,7 +29,7 @@ export class FakeIndex {
     this.#server = new GrpcServer({
       host: "127.0.0.1",
       port: 0,
-      services: [this.#service()],
+      services: [this.#service(), this.#builds()],
       log: silentLog(),
       registry: createRegistry("fake-index"),
       maxReceiveBytes: 64 * 1024 * 1024,
@@ -44,6 +45,29 @@ export class FakeIndex {
       this.libraries.get(idOrName) ?? [...this.libraries.values()].find(({ name }) => name === idOrName);
     if (!found) throw notFound("library", idOrName);
     return found;
+  }
+
+  #builds() {
+    const unused = async (): Promise<never> => {
+      throw new ArrwError("UNIMPLEMENTED", "the gateway builds nothing");
+    };
+    return implement(BuildServiceService, {
+      startBuild: unused,
+      getBuild: unused,
+      readBuildChunks: unused,
+      writeBuildVectors: unused,
+      swapBuild: unused,
+      dropBuild: unused,
+      rollbackGeneration: async ({ libraryId }) => {
+        const library = this.#find(libraryId);
+        if (library.previousGeneration === 0n) {
+          throw new ArrwError("FAILED_PRECONDITION", "none is kept", { reason: "NO_PREVIOUS_GENERATION" });
+        }
+        library.generation = library.previousGeneration;
+        library.previousGeneration = 0n;
+        return { library };
+      },
+    });
   }
 
   #service() {

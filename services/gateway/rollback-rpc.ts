@@ -1,0 +1,27 @@
+import { notFound } from "../../platform/errors.ts";
+import type { CallContext } from "../../platform/grpc/server.ts";
+import {
+  BuildServiceService,
+  RollbackGenerationRequest as IndexRollback,
+} from "../../proto/gen/arrwdb/index/v1/builds.ts";
+import {
+  type RollbackGenerationRequest,
+  RollbackGenerationResponse,
+} from "../../proto/gen/arrwdb/v1/libraries.ts";
+import { isName } from "./domain/validation/ids.ts";
+import type { IndexClient } from "./index-client.ts";
+
+/** The index's own answer: the library after it. @throws ArrwError */
+export async function rollbackGeneration(
+  index: IndexClient,
+  { libraryId }: RollbackGenerationRequest,
+  context: CallContext,
+): Promise<RollbackGenerationResponse> {
+  if (!isName(libraryId)) throw notFound("library", libraryId);
+  const request = Buffer.from(IndexRollback.encode({ libraryId }).finish());
+  const reply = await index.call(BuildServiceService.rollbackGeneration, request, context);
+  const { library } = RollbackGenerationResponse.decode(reply);
+  // Its embedding may be another one now.
+  for (const known of [library?.libraryId, library?.name]) if (known) index.forget(known);
+  return { library };
+}
