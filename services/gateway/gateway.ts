@@ -9,6 +9,7 @@ import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
 import type { GatewayConfig } from "./config.ts";
+import { Downloads } from "./downloads.ts";
 import { IndexClient } from "./index-client.ts";
 import { JobWatches } from "./job-watches.ts";
 import { jobService } from "./jobs-rpc.ts";
@@ -46,7 +47,9 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     log,
     registry,
   });
-  const spool = new Spool(new JetStreamObjects(nats), log);
+  const objects = new JetStreamObjects(nats);
+  const spool = new Spool(objects, log);
+  const downloads = new Downloads({ scheduler, objects });
   const feed = new JournalFeed({ nats, log });
   const watches = new Watches({ nats, feed, scheduler, log, registry });
   const jobWatches = new JobWatches({ nats, feed, log, registry });
@@ -72,7 +75,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_GRPC_PORT,
     services: [
-      jobService({ scheduler, index, spool, watches, logs, jobWatches }),
+      jobService({ scheduler, index, spool, watches, logs, jobWatches, downloads }),
       libraryService(index, (embedding) => createProvider(embedding, remote)),
       queueService(scheduler),
       healthService({

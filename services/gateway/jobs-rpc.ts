@@ -18,6 +18,7 @@ import { isJobId } from "./domain/validation/ids.ts";
 import { checkListJobs, checkWatchJob, checkWatchJobs } from "./domain/validation/lists.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
 import { parseCursor } from "./domain/watch-cursor.ts";
+import type { Downloads } from "./downloads.ts";
 import type { IndexClient } from "./index-client.ts";
 import { jobChanges } from "./job-changes-rpc.ts";
 import type { JobWatches } from "./job-watches.ts";
@@ -39,11 +40,12 @@ export interface JobsRpcOptions {
   readonly watches: Watches;
   readonly logs: Logs;
   readonly jobWatches: JobWatches;
+  readonly downloads: Downloads;
 }
 
 /** arrwdb.v1.JobService. */
 export function jobService(options: JobsRpcOptions): ImplementedService {
-  const { scheduler, index, spool, watches, logs } = options;
+  const { scheduler, index, spool, watches, logs, downloads } = options;
   const submissions = new Submissions(scheduler, index, spool);
   const imports = new DocumentImport(submissions, spool);
   return implement(ReceivingJobService, {
@@ -60,9 +62,7 @@ export function jobService(options: JobsRpcOptions): ImplementedService {
     listJobItems: () => {
       throw notAvailable("ListJobItems");
     },
-    downloadExport: () => {
-      throw notAvailable("DownloadExport");
-    },
+    downloadExport: (request, context) => downloads.read(request, context),
   });
 }
 

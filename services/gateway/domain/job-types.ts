@@ -16,7 +16,7 @@ const TYPES: Readonly<Record<SpecCase, JobType>> = {
   indexOptimize: { name: "index_optimize", needsLibrary: true, available: true },
   regenerateEmbeddings: { name: "regenerate_embeddings", needsLibrary: true, available: true },
   batchDelete: { name: "batch_delete", needsLibrary: true, available: false },
-  batchExport: { name: "batch_export", needsLibrary: true, available: false },
+  batchExport: { name: "batch_export", needsLibrary: true, available: true },
   echo: { name: "echo", needsLibrary: false, available: true },
 };
 

@@ -8,6 +8,7 @@ import type { Duration } from "../../../../proto/gen/google/protobuf/duration.ts
 import { JOB_TYPE_NAMES, jobTypeOf } from "../job-types.ts";
 import { checkRebuild, checkRegenerate } from "./builds.ts";
 import { checkDocument } from "./documents.ts";
+import { checkExport } from "./exports.ts";
 import type { LibraryShape } from "./vector.ts";
 import { grouped, quoted, type Violation, Violations } from "./violations.ts";
 
@@ -136,6 +137,9 @@ function checkSpec(request: SubmitJobRequest, context: SubmitContext, violations
     case "batchImport":
       checkChunking(spec.value, violations);
       checkDocuments(spec.value, context.library, violations);
+      return;
+    case "batchExport":
+      checkExport(spec.value, violations);
       return;
     case "indexRebuild":
       checkRebuild(spec.value, context.library, violations);
