@@ -27,23 +27,26 @@ const MAX_BEHIND_BYTES = 64 * 1024 * 1024;
 /** An index up to this size is saved by the thread that serves it: about 50 ms. */
 const OWN_SAVE_BYTES = 64 * 1024 * 1024;
 
+/** "building": nobody searches it until it is complete. */
+export type OwnThread = "building" | "serving";
+
 /** One index of a library, opened when it is first needed and closed after its last search. */
 export class Generation {
   readonly row: GenerationRow;
   readonly #options: GenerationOptions;
   readonly #searcher: LibrarySearcher;
-  readonly #dedicated: boolean;
+  readonly #own: OwnThread | undefined;
   #opening: Promise<LibraryIndex> | undefined;
   #index: LibraryIndex | undefined;
   #abandoned = false;
   #uses = 0;
   readonly #unused: (() => void)[] = [];
 
-  /** @param dedicated its index gets a thread of its own */
-  constructor(row: GenerationRow, options: GenerationOptions, dedicated = false) {
+  /** @param own its index gets a thread of its own */
+  constructor(row: GenerationRow, options: GenerationOptions, own?: OwnThread) {
     this.row = row;
     this.#options = options;
-    this.#dedicated = dedicated;
+    this.#own = own;
     this.#searcher = new LibrarySearcher(options.store, row.metric, options.scan);
   }
 
@@ -54,7 +57,7 @@ export class Generation {
 
   /** It has a thread of its own. */
   get ownsThread(): boolean {
-    return this.#dedicated && this.#opening !== undefined;
+    return this.#own !== undefined && this.#opening !== undefined;
   }
 
   /** Everybody waits for the same opening; after a failed one the next call tries again. */
@@ -74,12 +77,16 @@ export class Generation {
   }
 
   /** @param search its `ef` may be 0: the generation's own */
-  async search(search: LibrarySearch): Promise<Hit[]> {
+  search(search: LibrarySearch): Promise<Hit[]> {
+    const ef = search.ef === 0 ? this.row.expansionSearch : search.ef;
+    return this.use((index) => this.#searcher.search(index, { ...search, ef: Math.max(search.k, ef) }));
+  }
+
+  /** Runs with the index open; it isn't closed before that has ended. */
+  async use<T>(run: (index: LibraryIndex) => Promise<T>): Promise<T> {
     this.#uses += 1;
     try {
-      const index = this.#index ?? (await this.open());
-      const ef = search.ef === 0 ? this.row.expansionSearch : search.ef;
-      return await this.#searcher.search(index, { ...search, ef: Math.max(search.k, ef) });
+      return await run(this.#index ?? (await this.open()));
     } finally {
       this.#uses -= 1;
       if (this.#uses === 0) for (const wake of this.#unused.splice(0)) wake();
@@ -105,6 +112,15 @@ export class Generation {
     await index?.close(save);
   }
 
+  /** Ends it with all that is under way; its files are removed by who calls. */
+  async discard(): Promise<void> {
+    this.abandon();
+    const index = await this.#opening?.catch(() => undefined);
+    this.#index = undefined;
+    this.#opening = undefined;
+    await index?.discard();
+  }
+
   async #open(): Promise<LibraryIndex> {
     const { folder, prepared, store, changeLog, pool, log, snapshotChanges } = this.#options;
     await prepared();
@@ -120,6 +136,7 @@ export class Generation {
         folder: join(folder, "index"),
         vectors: row.vectors,
         indexType: row.indexType,
+        building: this.#own === "building",
         parameters: { dimensions, metric, scalar, connectivity, expansionAdd, expansionSearch },
       },
       pool,
@@ -127,7 +144,7 @@ export class Generation {
       snapshotChanges,
       maxBehind: Math.min(MAX_BEHIND, Math.floor(MAX_BEHIND_BYTES / (dimensions * 4))),
       ownSaveBytes: OWN_SAVE_BYTES,
-      dedicated: this.#dedicated,
+      dedicated: this.#own !== undefined,
     });
   }
 }

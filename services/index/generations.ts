@@ -1,6 +1,6 @@
 import { ArrwError } from "../../platform/errors.ts";
 import type { LibraryRow } from "./catalog.ts";
-import { type GenerationRow, readState, type Store } from "./store.ts";
+import { durably, type GenerationRow, readState, type Store, writeSnapshot } from "./store.ts";
 
 /** Rows of a library's generations. */
 
@@ -45,4 +45,42 @@ export function assertEmbedding({ embeddingId }: GenerationRow, given: string): 
     `the library's embedding is ${embeddingId}, not ${JSON.stringify(given.slice(0, 64))}`,
     { reason: "EMBEDDING_CHANGED", metadata: { embedding_id: embeddingId } },
   );
+}
+
+/** Sets of vectors are few and used again: LMDB has no way to close one that other threads have open. */
+const SETS = [FIRST_SET, "vectors-1", "vectors-2", "vectors-3"];
+
+/** One that is empty and that no generation has; undefined = those of earlier generations are being emptied yet. */
+export function freeVectorSet(store: Store): string | undefined {
+  const used = vectorSetsInUse(store);
+  return SETS.find((name) => !used.has(name) && !store.vectorSets.get(name)?.removed);
+}
+
+/** Inside a transaction: forgets a generation; its files and vectors are removed by who calls. */
+export function forgetGeneration(store: Store, generation: number): void {
+  const row = store.generations.get(generation);
+  if (!row) return;
+  store.generations.remove(generation);
+  writeSnapshot(store, generation, undefined);
+  if (!vectorSetsInUse(store).has(row.vectors)) store.vectorSets.put(row.vectors, { removed: true });
+}
+
+/** Removed rows per transaction. */
+const EMPTIED_AT_ONCE = 500;
+
+/** Empties the sets that no generation has any more, in small transactions. */
+export async function emptyRemovedSets(store: Store, signal: AbortSignal): Promise<void> {
+  for (const { key: name, value } of [...store.vectorSets.getRange()]) {
+    if (!value.removed) continue;
+    const set = store.vectors(name);
+    for (;;) {
+      if (signal.aborted) return;
+      const keys = [...set.getKeys({ limit: EMPTIED_AT_ONCE })];
+      if (keys.length === 0) break;
+      await store.env.transaction(() => {
+        for (const key of keys) set.remove(key);
+      });
+    }
+    await durably(store.env, () => store.vectorSets.remove(name));
+  }
 }

@@ -72,6 +72,29 @@ export class LibraryIndex {
     return lastKeyOf(this.#options.store, this.#options.spec.vectors);
   }
 
+  /** Its thread, to measure it. */
+  get thread(): OpenIndex {
+    return this.#index;
+  }
+
+  /** How far it is as of now. */
+  async look(): Promise<Progress> {
+    this.#progress = await this.#index.look();
+    return this.#progress;
+  }
+
+  /** Makes a file of all that it has; from here on searches may come. @throws when the file can't be made */
+  async complete(): Promise<void> {
+    await this.#snapshots.complete(this.#index);
+    this.#index.serve();
+    this.#wake();
+  }
+
+  /** Resolves when it has moved on, or is closed. */
+  async moved(signal: AbortSignal): Promise<void> {
+    if (!this.#closed && !signal.aborted) await this.#nextProgress(signal);
+  }
+
   /** The `ef` is cut to what an index may be asked. */
   search(search: SearchSpec): Promise<SearchResult> {
     return this.#index.search({ ...search, ef: Math.min(search.ef, MAX_CANDIDATES) });
@@ -142,6 +165,14 @@ export class LibraryIndex {
   abandon(): void {
     this.#closed = true;
     this.#wake();
+  }
+
+  /** Closes it without waiting for a file that is being made: that is thrown away. */
+  async discard(): Promise<void> {
+    this.abandon();
+    this.#endReading();
+    this.#snapshots.discardAll(this.#index);
+    await this.#index.close();
   }
 
   /** @param save make a last snapshot of a small index */

@@ -1,6 +1,7 @@
 import { ArrwError, notFound } from "../../platform/errors.ts";
 import { isDocumentId } from "./document-scan.ts";
 import { beginLease, endLease, type FenceRow, isForgotten, refuseMutation } from "./domain/fence.ts";
+import { forgetText, hasTexts, remembersTexts, rememberText } from "./embeddings.ts";
 import type { EventLog, GenerationEvent } from "./event-log.ts";
 import type { Exports } from "./exports.ts";
 import { vectorSetsInUse } from "./generations.ts";
@@ -65,7 +66,7 @@ export class LibraryWriter {
     // Of two with one id the last wins.
     const byId = new Map(documents.map((document) => [document.documentId, document]));
     return durably(this.#store.env, () => {
-      this.#assertFence(fence);
+      this.assertFence(fence);
       const removed: KeyRange[] = [];
       const { nextKey, generation: live } = readState(this.#store);
       if (live !== generation.generation) return undefined;
@@ -86,7 +87,7 @@ export class LibraryWriter {
   /** @returns ids that were not there @throws LEASE_FENCED */
   delete(fence: FenceClaim | undefined, ids: readonly string[]): Promise<string[]> {
     return durably(this.#store.env, () => {
-      this.#assertFence(fence);
+      this.assertFence(fence);
       const missing: string[] = [];
       const removed: KeyRange[] = [];
       const deleted: string[] = [];
@@ -133,7 +134,13 @@ export class LibraryWriter {
     });
   }
 
-  #assertFence(claim: FenceClaim | undefined): void {
+  /** Whether any lease of the job may still change the library. */
+  isActive(jobId: string): boolean {
+    return this.#fence(jobId)?.open === true;
+  }
+
+  /** @throws LEASE_FENCED */
+  assertFence(claim: FenceClaim | undefined): void {
     if (!claim) return;
     const refused = refuseMutation(this.#fence(claim.jobId), claim.lease);
     if (refused) throw fenced(claim.jobId, claim.lease, refused);
@@ -161,11 +168,13 @@ export class LibraryWriter {
   /** Takes a document's chunks and vectors out, those of every generation; its own row stays. */
   #remover(): (id: string) => KeyRange | undefined {
     const sets = [...vectorSetsInUse(this.#store)].map((name) => this.#store.vectors(name));
+    const remembered = hasTexts(this.#store);
     return (id) => {
       const row = this.#store.documents.get(Buffer.from(id));
       if (!row) return undefined;
       this.#exports.keep(id, row);
       for (let key = row.firstKey; key < row.firstKey + row.chunks; key++) {
+        if (remembered) forgetText(this.#store, key);
         this.#store.chunks.remove(key);
         for (const set of sets) set.remove(key);
       }
@@ -177,8 +186,10 @@ export class LibraryWriter {
     const { documentId, texts, vectors, title, author, tags, sourceUrl, metadata } = document;
     const bytes = generation.embedding.dimensions * 4;
     const set = this.#store.vectors(generation.vectors);
+    const remembers = remembersTexts(generation);
     texts.forEach((text, n) => {
       this.#store.chunks.put(firstKey + n, [documentId, n, text]);
+      if (remembers) rememberText(this.#store, firstKey + n, text);
       set.put(firstKey + n, vectors.subarray(n * bytes, (n + 1) * bytes));
     });
     const row: DocumentRow = { title, author, tags, sourceUrl, metadata, firstKey, chunks: texts.length };

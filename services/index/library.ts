@@ -8,9 +8,10 @@ import type { LibraryRow } from "./catalog.ts";
 import { ChangeLog } from "./change-log.ts";
 import { type DocumentPage, DocumentReader } from "./document-reader.ts";
 import { DocumentScan } from "./document-scan.ts";
+import { lookUpEmbeddings } from "./embeddings.ts";
 import { EventLog } from "./event-log.ts";
 import { Exports } from "./exports.ts";
-import { Generation } from "./generation.ts";
+import { Generation, type OwnThread } from "./generation.ts";
 import { prepareFiles } from "./generation-files.ts";
 import { ensureGeneration, liveGeneration } from "./generations.ts";
 import type { LibrarySearch } from "./library-search.ts";
@@ -131,6 +132,12 @@ export class Library {
     return hits;
   }
 
+  /** Packed vectors that texts have already in an embedding, by place in `hashes`. @throws LIBRARY_NOT_FOUND */
+  embeddings(embeddingId: string, hashes: readonly Buffer[]): Map<number, Buffer> {
+    this.#assertThere();
+    return lookUpEmbeddings(this.#store, embeddingId, hashes);
+  }
+
   async beginLease(claim: FenceClaim, nowMs: number): Promise<void> {
     this.#assertThere();
     await this.#writer.begin(claim, nowMs);
@@ -228,7 +235,7 @@ export class Library {
     this.#live.index?.changed();
   }
 
-  #newGeneration(row: GenerationRow, dedicated = false): Generation {
+  #newGeneration(row: GenerationRow, own?: OwnThread): Generation {
     const { folder, pool, log, snapshotChanges } = this.#options;
     const options = {
       store: this.#store,
@@ -240,7 +247,7 @@ export class Library {
       snapshotChanges,
       prepared: () => this.#prepare(),
     };
-    return new Generation(row, options, dedicated);
+    return new Generation(row, options, own);
   }
 
   #prepare(): Promise<void> {

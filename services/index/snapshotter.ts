@@ -23,6 +23,8 @@ export interface SnapshotterOptions {
 /** How far something has come, as far as a restart is concerned. */
 type Reach = Pick<Progress, "addedThrough" | "removedTotal">;
 
+/** An index that nobody searches yet is saved whenever it has grown by this share. */
+const BUILDING_SHARE = 0.25;
 /** Wait after a snapshot that failed. */
 const RETRY_MS = 5_000;
 
@@ -36,9 +38,12 @@ export class Snapshotter {
   #running: Promise<void> | undefined;
   #retryAtMs = 0;
   #closing = false;
+  #discarding = false;
+  #building: boolean;
 
   private constructor(options: SnapshotterOptions) {
     this.#options = options;
+    this.#building = options.spec.building;
   }
 
   /** Finds the file to start from. One that can't be used is removed, with a warning. */
@@ -88,10 +93,11 @@ export class Snapshotter {
   /** Whether the next file should be made now. */
   isDue(progress: Progress): boolean {
     const { spec, snapshotChanges, changeLog } = this.#options;
-    if (this.#running || Date.now() < this.#retryAtMs) return false;
+    if (this.#running || this.#closing || Date.now() < this.#retryAtMs) return false;
     return spec.indexType === "flat"
       ? progress.change - changeLog.trimmedThrough >= snapshotChanges
-      : this.unsaved(progress) >= snapshotChanges / 2;
+      : this.unsaved(progress) >=
+          Math.max(snapshotChanges / 2, this.#building ? progress.size * BUILDING_SHARE : 0);
   }
 
   /** Makes the next file, or waits for the one that is being made. A failure is logged. */
@@ -113,6 +119,22 @@ export class Snapshotter {
     return this.#running;
   }
 
+  /** Makes a file of all that the index has, in its thread; from here on it is one that searches may come to. */
+  async complete(index: OpenIndex): Promise<void> {
+    await this.#running;
+    const progress = await index.look();
+    if (this.#options.spec.indexType === "hnsw" && this.unsaved(progress) > 0)
+      await this.#make(index, progress);
+    this.#building = false;
+  }
+
+  /** Whatever is being made is thrown away when it is done. */
+  discardAll(index: OpenIndex): void {
+    this.#closing = true;
+    this.#discarding = true;
+    this.#options.pool.cancelBuild(index.spec.index);
+  }
+
   /** Gives up a build; makes a last file of a small index, so that the next start has nothing to replay. */
   async finish(index: OpenIndex, progress: Progress, save: boolean): Promise<void> {
     this.#closing = true;
@@ -129,12 +151,16 @@ export class Snapshotter {
     const previous = this.checked;
     try {
       const progress =
-        serving.indexBytes <= ownSaveBytes || !previous
+        serving.indexBytes <= ownSaveBytes || !previous || this.#building
           ? await index.save(temporary)
           : await pool.buildSnapshot(index.spec, previous, temporary, serving.addedThrough);
       const { addedThrough, change, removedTotal, size, tombstones } = progress;
       const file = `${generation}-${change}-${addedThrough}.usearch`;
       const sealed = await pool.sealSnapshot(temporary, join(spec.folder, file), spec.parameters);
+      if (this.#discarding) {
+        await rm(join(spec.folder, file), { force: true });
+        throw new Error("the index is not wanted any more");
+      }
       const row = { file, generation, addedThrough, change, removedTotal, size, tombstones, ...sealed };
       await durably(store.env, () => writeSnapshot(store, generation, row));
       this.#row = row;

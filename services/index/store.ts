@@ -1,4 +1,5 @@
 import { type Database, open, type RootDatabase } from "lmdb";
+import type { BuildResultRow, BuildRow, PreviousRow } from "./build-rows.ts";
 import type { Metric } from "./domain/score.ts";
 import type { Scalar } from "./usearch-index.ts";
 
@@ -74,10 +75,12 @@ export interface GenerationRow extends IndexShape {
   readonly createdAtMs: number;
 }
 
-/** A set of vectors that does not have all yet. */
+/** A set of vectors that is being filled or emptied. */
 export interface VectorSetRow {
-  /** Every live chunk up to this key has its vector in the set. */
-  readonly through: number;
+  /** Every live chunk up to this key has its vector in the set; not there = up to the last. */
+  readonly through?: number;
+  /** No generation has it any more. */
+  readonly removed?: boolean;
 }
 
 /** Written in the transaction of every mutation. */
@@ -130,6 +133,12 @@ export interface Store {
   readonly generations: Database<GenerationRow, number>;
   /** By name; one without a row has every vector. */
   readonly vectorSets: Database<VectorSetRow, string>;
+  readonly builds: Database<BuildRow, string>;
+  /** By run and job id. */
+  readonly buildResults: Database<BuildResultRow, Buffer>;
+  readonly previous: Database<PreviousRow, string>;
+  /** Chunk keys by the hash of their text; of libraries whose embeddings are paid for. */
+  readonly hashes: Database<number, Buffer>;
   /** The vectors of a set by chunk key: little-endian float32. */
   vectors(set: string): Database<Buffer, number>;
 }
@@ -143,7 +152,8 @@ export const EMPTY_STATE: StateRow = {
   removedTotal: 0,
 };
 
-const CURRENT = "current";
+/** Key of what there is one of. */
+export const CURRENT = "current";
 
 const MAX_DATABASES = 32;
 
@@ -161,6 +171,10 @@ export function openStore(folder: string): Store {
     snapshots: env.openDB({ name: "snapshots" }),
     generations: env.openDB({ name: "generations" }),
     vectorSets: env.openDB({ name: "vector-sets" }),
+    builds: env.openDB({ name: "builds" }),
+    buildResults: env.openDB({ name: "build-results", keyEncoding: "binary" }),
+    previous: env.openDB({ name: "previous" }),
+    hashes: env.openDB({ name: "hashes", keyEncoding: "binary" }),
     vectors: (set) => {
       const known = vectors.get(set) ?? env.openDB<Buffer, number>({ name: set, encoding: "binary" });
       vectors.set(set, known);

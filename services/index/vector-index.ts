@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Database } from "lmdb";
 import { exactSearch, MetricKind } from "usearch";
-import { distanceOf, type Metric } from "./domain/score.ts";
+import { indexMemoryBytes } from "./domain/index-memory.ts";
+import { distanceTo, type Metric } from "./domain/score.ts";
 import { lastKeyOf } from "./generations.ts";
 import { openStore, readState, type StateRow, type Store } from "./store.ts";
-import { MAX_CANDIDATES, SCALAR_BYTES, UsearchIndex } from "./usearch-index.ts";
+import { MAX_CANDIDATES, UsearchIndex } from "./usearch-index.ts";
 import { type Block, type BlockCache, fitNorm, VectorBlocks } from "./vector-blocks.ts";
 import type { CheckedSnapshot, NumberedSpec, Progress, SearchResult, SearchSpec } from "./vector-protocol.ts";
 
@@ -19,11 +21,14 @@ import type { CheckedSnapshot, NumberedSpec, Progress, SearchResult, SearchSpec 
 /** Adds go in until this much time is gone; then a search may come. */
 const SLICE_MS = 3;
 const ADDS_AT_ONCE = 4;
+/** The same while nobody searches it. */
+const BUILDING_SLICE_MS = 20;
+const BUILDING_ADDS_AT_ONCE = 32;
 const REMOVED_AT_ONCE = 1_000;
 /** Brute force lets others in after this long. */
 const YIELD_MS = 4;
 
-const METRIC_KINDS: Record<Metric, MetricKind> = {
+export const METRIC_KINDS: Record<Metric, MetricKind> = {
   cos: MetricKind.Cos,
   ip: MetricKind.IP,
   l2sq: MetricKind.L2sq,
@@ -34,6 +39,8 @@ export class VectorIndex {
   readonly #store: Store;
   readonly #index: UsearchIndex | undefined;
   readonly #blocks: VectorBlocks;
+  #building: boolean;
+  #closed = false;
   #addedThrough = 0;
   #change: number;
   #removedTotal: number;
@@ -43,6 +50,7 @@ export class VectorIndex {
 
   constructor(spec: NumberedSpec, snapshot: CheckedSnapshot | undefined, cache: BlockCache) {
     this.spec = spec;
+    this.#building = spec.building;
     this.#store = openStore(spec.storeFolder);
     const { dimensions, metric } = spec.parameters;
     this.#blocks = new VectorBlocks(this.#store.vectors(spec.vectors), dimensions, metric, cache);
@@ -63,23 +71,45 @@ export class VectorIndex {
     this.#tombstones = snapshot.row.tombstones;
   }
 
+  get blocks(): VectorBlocks {
+    return this.#blocks;
+  }
+
+  get vectors(): Database<Buffer, number> {
+    return this.#store.vectors(this.spec.vectors);
+  }
+
+  /** Highest key whose vector is there, as of the last look. */
+  get lastKey(): number {
+    return this.#lastKey;
+  }
+
+  /** The vector of a live key; undefined = it is gone. Valid until the next call. */
+  vector(key: number): Float32Array | undefined {
+    return this.#blocks.row(key);
+  }
+
+  /** From here on searches come. */
+  serve(): void {
+    this.#building = false;
+  }
+
   /** Committed vectors that the index has yet to get. */
   get behind(): number {
     return this.#index ? this.#lastKey - this.#addedThrough : 0;
   }
 
   get progress(): Progress {
-    const { dimensions, scalar, connectivity } = this.spec.parameters;
+    const { spec } = this;
     const size = this.#index?.size ?? 0;
-    // Vector, links of the lowest level (twice M, 4 bytes each), the levels above on average, and the bookkeeping.
-    const perNode = dimensions * SCALAR_BYTES[scalar] + connectivity * 8 + connectivity * 4 * 0.1 + 48;
+    const shape = { indexType: spec.indexType, ...spec.parameters };
     return {
       addedThrough: this.#index ? this.#addedThrough : this.#lastKey,
       change: this.#change,
       removedTotal: this.#removedTotal,
       size: this.#index ? size : this.#blocks.stored,
       tombstones: this.#tombstones,
-      indexBytes: Math.round((size + this.#tombstones) * perNode),
+      indexBytes: indexMemoryBytes(shape, size + this.#tombstones),
       blockBytes: this.#blocks.bytes,
     };
   }
@@ -122,8 +152,7 @@ export class VectorIndex {
           this.#tombstones += index.remove(Array.from({ length: count }, (_, i) => next + i));
         }
       };
-      const vectors = this.#store.vectors(this.spec.vectors);
-      for (const key of vectors.getKeys({ end: this.#addedThrough + 1 })) {
+      for (const key of this.vectors.getKeys({ end: this.#addedThrough + 1 })) {
         removeBefore(key);
         next = key + 1;
       }
@@ -138,7 +167,7 @@ export class VectorIndex {
     this.catchUp();
     const index = this.#index;
     if (!index) return;
-    const until = performance.now() + SLICE_MS;
+    const until = performance.now() + (this.#building ? BUILDING_SLICE_MS : SLICE_MS);
     const end = Math.min(this.#lastKey, limit);
     while (this.#addedThrough < end) {
       this.#addFew(index, end);
@@ -153,8 +182,9 @@ export class VectorIndex {
     const blockEnd = Math.min(end, block.base + block.span - 1);
     const keys: number[] = [];
     let key = from;
-    const rows = new Float32Array(ADDS_AT_ONCE * dimensions);
-    for (; key <= blockEnd && keys.length < ADDS_AT_ONCE; key++) {
+    const atOnce = this.#building ? BUILDING_ADDS_AT_ONCE : ADDS_AT_ONCE;
+    const rows = new Float32Array(atOnce * dimensions);
+    for (; key <= blockEnd && keys.length < atOnce; key++) {
       const row = block.rowOf[key - block.base] as number;
       if (row < 0) continue;
       rows.set(this.#blocks.rowAt(block, row), keys.length * dimensions);
@@ -193,6 +223,7 @@ export class VectorIndex {
       if (found.length > 4 * k + 4_096) found = nearest(found, k);
       if (performance.now() - turnBegan < YIELD_MS) continue;
       await nextTurn();
+      this.assertOpen();
       this.catchUp();
       turnBegan = performance.now();
     }
@@ -215,11 +246,11 @@ export class VectorIndex {
 
   /** Exact distances of those that are still there; the best k. Ties go by key. */
   #rank(keys: Iterable<number>, query: Float32Array, k: number): SearchResult {
-    const { metric } = this.spec.parameters;
+    const distance = distanceTo(this.spec.parameters.metric, query);
     const found: Near[] = [];
     for (const key of keys) {
       const row = this.#blocks.row(key);
-      if (row) found.push({ key, distance: distanceOf(metric, query, row) });
+      if (row) found.push({ key, distance: distance(row) });
     }
     const best = nearest(found, k);
     return {
@@ -236,7 +267,13 @@ export class VectorIndex {
     return this.progress;
   }
 
+  /** Long work looks here after each turn: the store must not be read any more. @throws when it is closed */
+  assertOpen(): void {
+    if (this.#closed) throw new Error("the index was closed");
+  }
+
   async close(): Promise<void> {
+    this.#closed = true;
     this.#blocks.close();
     // Beside the snapshots: what a crash leaves there is removed by the next start.
     this.#index?.free(join(this.spec.folder, `${randomUUID()}.tmp`));

@@ -9,7 +9,12 @@ import type {
   CheckedSnapshot,
   IndexSpec,
   NumberedSpec,
+  ProbeAnswer,
+  ProbeRequest,
   Progress,
+  RecallRequest,
+  Sample,
+  SampleRequest,
   Sealed,
   SearchResult,
   SearchSpec,
@@ -23,8 +28,17 @@ export interface OpenIndex {
   search(search: SearchSpec): Promise<SearchResult>;
   /** Something was committed. */
   changed(): void;
+  /** Searches come from here on. */
+  serve(): void;
+  /** How far it is as of now. */
+  look(): Promise<Progress>;
   /** Writes the index to a file, in its thread. */
   save(path: string): Promise<Progress>;
+  sample(request: SampleRequest): Promise<Sample>;
+  probe(request: ProbeRequest): Promise<ProbeAnswer>;
+  recall(request: RecallRequest): Promise<number>;
+  /** A key whose vector has a value beyond `max`; 0 = none. */
+  keyBeyond(max: number): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -116,6 +130,12 @@ export class VectorPool implements Part {
           search.keys ? [search.keys.buffer as ArrayBuffer] : [],
         ),
       changed: () => client.tell({ type: "changed", index: number }),
+      serve: () => client.tell({ type: "serve", index: number }),
+      look: () => client.ask({ type: "look", index: number }),
+      sample: (request) => client.ask({ ...request, type: "sample", index: number }),
+      probe: (request) => client.ask({ ...request, type: "probe", index: number }),
+      recall: (request) => client.ask({ ...request, type: "recall", index: number }),
+      keyBeyond: (max) => client.ask({ type: "beyond", index: number, max }),
       save: (path) => client.ask({ type: "save", index: number, path }),
       close: async () => {
         await client.ask({ type: "close", index: number });

@@ -12,6 +12,8 @@ export interface IndexSpec {
   readonly vectors: string;
   readonly indexType: "hnsw" | "flat";
   readonly parameters: HnswParameters;
+  /** Nobody searches it yet: adds go in at full speed until it is told to serve. */
+  readonly building: boolean;
 }
 
 export interface NumberedSpec extends IndexSpec {
@@ -68,12 +70,62 @@ export type VectorRequest =
   | { readonly type: "open"; readonly spec: NumberedSpec; readonly snapshot?: CheckedSnapshot }
   | { readonly type: "search"; readonly index: number; readonly search: SearchSpec }
   | { readonly type: "save"; readonly index: number; readonly path: string }
+  /** As of now. */
+  | { readonly type: "look"; readonly index: number }
+  | (SampleRequest & { readonly type: "sample"; readonly index: number })
+  | (ProbeRequest & { readonly type: "probe"; readonly index: number })
+  | (RecallRequest & { readonly type: "recall"; readonly index: number })
+  /** A key whose vector has a value beyond `max`; 0 = none. */
+  | { readonly type: "beyond"; readonly index: number; readonly max: number }
   | { readonly type: "close"; readonly index: number };
 
-/** Answers by `id`; `changed` and `progress` have none. */
+/** Stored vectors as queries. */
+export interface SampleRequest {
+  /** Queries wanted. */
+  readonly count: number;
+  /** Fewer when that many take longer than `budgetMs`, but no fewer than this. */
+  readonly least: number;
+  readonly budgetMs: number;
+  /** The same seed gives the same queries. */
+  readonly seed: number;
+  /** Neighbours of each. */
+  readonly k: number;
+}
+
+export interface Sample {
+  readonly keys: Float64Array;
+  /** The true neighbours of each key, best first, `perKey` of them; 0 = there are no more. */
+  readonly near: Float64Array;
+  readonly perKey: number;
+}
+
+/** Searches as clients make them. */
+export interface ProbeRequest {
+  readonly keys: Float64Array;
+  readonly k: number;
+  readonly ef: number;
+  readonly budgetMs: number;
+}
+
+export interface ProbeAnswer {
+  /** k + 1 keys for each, itself among them; 0 = there are no more. */
+  readonly found: Float64Array;
+  /** Keys that were come to within the budget. */
+  readonly probed: number;
+  /** Duration of each search. */
+  readonly ms: Float64Array;
+}
+
+export interface RecallRequest {
+  readonly sample: Sample;
+  readonly answer: ProbeAnswer;
+  readonly k: number;
+}
+
+/** Answers by `id`; the others have none. */
 export type ToVectorThread =
   | { readonly id: number; readonly request: VectorRequest }
-  | { readonly type: "changed"; readonly index: number };
+  | { readonly type: "changed" | "serve"; readonly index: number };
 
 export type FromThread =
   | { readonly id: number; readonly result: unknown }

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 import { BlockCache } from "./vector-blocks.ts";
 import { VectorIndex } from "./vector-index.ts";
+import { keyBeyond, probe, recallOf, sampleKeys, trueNeighbours } from "./vector-probe.ts";
 import type { FromThread, ToVectorThread, VectorRequest } from "./vector-protocol.ts";
 
 /** A thread that owns indexes: answers searches, and between them adds what was committed, index by index. */
@@ -62,6 +63,23 @@ async function handle(request: VectorRequest): Promise<unknown> {
     }
     case "search":
       return known(request.index).search(request.search);
+    case "look": {
+      const index = known(request.index);
+      index.catchUp();
+      return index.progress;
+    }
+    case "sample": {
+      const { count, seed, k, budgetMs, least } = request;
+      const index = known(request.index);
+      index.catchUp();
+      return trueNeighbours(index, sampleKeys(index, count, seed), k, budgetMs, least);
+    }
+    case "probe":
+      return probe(known(request.index), request.keys, request.k, request.ef, request.budgetMs);
+    case "recall":
+      return recallOf(known(request.index), request.sample, request.answer, request.k);
+    case "beyond":
+      return keyBeyond(known(request.index), request.max);
     case "save":
       return known(request.index).save(request.path);
     case "close": {
@@ -86,6 +104,7 @@ port.on("message", (message: ToVectorThread) => {
   }
   const index = indexes.get(message.index);
   if (!index) return;
+  if (message.type === "serve") return index.serve();
   index.catchUp();
   if (index.behind > 0) void apply();
   else report(index);

@@ -66,6 +66,7 @@ async function setUp(t: TestContext, folder: string) {
     folder: join(folder, "index"),
     vectors: generation.vectors,
     indexType: generation.indexType,
+    building: false,
     parameters: { ...shape, dimensions: DIMENSIONS },
   };
   const open = (): Promise<LibraryIndex> =>
@@ -81,7 +82,7 @@ async function setUp(t: TestContext, folder: string) {
       maxBehind: 200,
       ownSaveBytes: 0,
     });
-  const writer = new LibraryWriter(store, new EventLog(store, 1_000));
+  const writer = new LibraryWriter(store, new EventLog(store, 1_000), { keep: () => undefined });
   return { pool, store, writer, generation, open };
 }
 

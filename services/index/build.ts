@@ -1,0 +1,203 @@
+import type { Logger } from "../../platform/log.ts";
+import { measure } from "./build-measure.ts";
+import type { BuildFigures, BuildRow } from "./build-rows.ts";
+import { isWithin, largestValue } from "./domain/vector-bounds.ts";
+import type { Generation } from "./generation.ts";
+import { chunksAfter } from "./generation-writer.ts";
+import { lastKeyOf } from "./generations.ts";
+import type { LibraryIndex } from "./library-index.ts";
+import { readState, type Store } from "./store.ts";
+
+export type BuildPhase = "embedding" | "building" | "verifying" | "ready";
+
+/** Ends a build for good; its code is what the job fails with. */
+export class BuildFailure extends Error {
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export interface BuildOptions {
+  readonly row: BuildRow;
+  readonly generation: Generation;
+  readonly store: Store;
+  readonly log: Logger;
+  /** The generation that answers now. */
+  readonly live: () => Generation;
+  /** It failed; called once. */
+  readonly onFailed: (failure: BuildFailure) => void;
+}
+
+/** Chunks that may lack their vector when upserts are held for a swap. */
+export const MAX_MISSING = 256;
+/** A build with fewer vectors to add counts as caught up: writers wait for it from then on. */
+const CAUGHT_UP = 1_024;
+/** Vectors that a build adds for each that is written while it catches up. */
+const PACE = 2;
+
+/** A generation on its way: filled, measured, and then kept up with the library until it is swapped in or dropped. */
+export class Build {
+  readonly generation: Generation;
+  readonly #options: BuildOptions;
+  readonly #stop = new AbortController();
+  /** Stored vectors before this key were there when it began. */
+  readonly #firstKeys: number;
+  /** undefined = no bound that the live generation doesn't have. */
+  readonly #largest: number | undefined;
+  row: BuildRow;
+  phase: BuildPhase;
+  #figures: Omit<BuildFigures, "buildSeconds"> | undefined;
+  /** The key that must be added before the next write, were there a line of them. */
+  #pacedThrough = 0;
+
+  constructor(options: BuildOptions) {
+    const { row, generation, store, live } = options;
+    this.#options = options;
+    this.row = row;
+    this.generation = generation;
+    this.phase = row.kind === "regenerate" ? "embedding" : "building";
+    this.#firstKeys = readState(store).nextKey;
+    const largest = largestValue(generation.row.metric, generation.row.scalar);
+    const before = largestValue(live().row.metric, live().row.scalar);
+    this.#largest = row.kind !== "regenerate" && largest < before ? largest : undefined;
+  }
+
+  /** Runs until it is ready; a failure is told. */
+  start(): void {
+    this.#run().catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) this.#options.onFailed(toFailure(error));
+    });
+  }
+
+  get figures(): BuildFigures | undefined {
+    const buildSeconds = Math.max(0, Date.now() - this.row.startedAtMs) / 1_000;
+    return this.#figures && { ...this.#figures, buildSeconds };
+  }
+
+  /** Chunks without a vector, counted up to a few more than may be missing. */
+  get missing(): number {
+    const { store } = this.#options;
+    const through = lastKeyOf(store, this.generation.row.vectors);
+    return chunksAfter(store, through, MAX_MISSING + 1);
+  }
+
+  /** Stored vectors that its index hasn't got yet. */
+  get behind(): number {
+    return this.generation.index?.behind ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Something was committed. */
+  changed(): void {
+    this.generation.index?.changed();
+  }
+
+  /**
+   * Makes a writer wait when the build would else never catch up, or fall behind again.
+   * @param vectors each document's, packed
+   */
+  async admit(count: number, vectors: Iterable<Buffer>, signal: AbortSignal): Promise<void> {
+    if (this.row.kind === "regenerate") return;
+    this.#check(vectors);
+    const index = this.generation.index;
+    if (!index) return;
+    if (this.phase !== "building") return index.room(count, signal);
+    if (index.progress.addedThrough < this.#firstKeys - 1) return;
+    this.#pacedThrough = Math.max(this.#pacedThrough, index.progress.addedThrough) + PACE * count;
+    const until = this.#pacedThrough;
+    while (
+      !this.#stop.signal.aborted &&
+      this.phase === "building" &&
+      index.behind > CAUGHT_UP / 2 &&
+      index.progress.addedThrough < until - CAUGHT_UP
+    ) {
+      if (signal.aborted) throw signal.reason;
+      await index.moved(AbortSignal.any([signal, this.#stop.signal]));
+    }
+  }
+
+  /** A vector that the live generation takes and this one can't ends it. */
+  #check(vectors: Iterable<Buffer>): void {
+    const max = this.#largest;
+    if (max === undefined || this.#stop.signal.aborted) return;
+    for (const bytes of vectors) {
+      const values = new Float32Array(bytes.length >> 2);
+      new Uint8Array(values.buffer).set(bytes);
+      if (isWithin(values, max)) continue;
+      this.stop();
+      this.#options.onFailed(outOfBounds("a document that was written meanwhile", max));
+      return;
+    }
+  }
+
+  /** Ends what it is doing; nothing is removed. */
+  stop(): void {
+    this.#stop.abort();
+    this.generation.abandon();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    const { generation } = this;
+    const index = await generation.open();
+    signal.throwIfAborted();
+    while (this.missing > MAX_MISSING) await this.#next(index);
+    this.phase = "building";
+    await this.#checkStored(index);
+    while (index.behind > CAUGHT_UP) await this.#next(index);
+    await index.complete().catch((error: unknown) => {
+      throw new BuildFailure(isDiskFull(error) ? "DISK_FULL" : "SNAPSHOT_FAILED", messageOf(error));
+    });
+    signal.throwIfAborted();
+    this.phase = "verifying";
+    const { store, live } = this.#options;
+    const figures = await measure(store, this.row, { generation, index }, live());
+    signal.throwIfAborted();
+    this.#figures = figures;
+    const { recallAt10, sampleQueries } = figures;
+    if (recallAt10 < this.row.minRecall)
+      throw new BuildFailure(
+        "RECALL_TOO_LOW",
+        `recall@10 of the new index is ${recallAt10.toFixed(4)} on ${sampleQueries} queries, ` +
+          `below the ${this.row.minRecall} asked for (the old index: ${figures.oldRecallAt10.toFixed(4)})`,
+      );
+    this.phase = "ready";
+  }
+
+  async #next(index: LibraryIndex): Promise<void> {
+    await index.moved(this.#stop.signal);
+    this.#stop.signal.throwIfAborted();
+  }
+
+  /** @throws VECTORS_OUT_OF_BOUNDS */
+  async #checkStored(index: LibraryIndex): Promise<void> {
+    const max = this.#largest;
+    if (max === undefined) return;
+    const key = await index.thread.keyBeyond(max);
+    if (key === 0) return;
+    const [documentId = ""] = this.#options.store.chunks.get(key) ?? [];
+    throw outOfBounds(`document ${JSON.stringify(documentId)}`, max);
+  }
+}
+
+function outOfBounds(what: string, max: number): BuildFailure {
+  return new BuildFailure(
+    "VECTORS_OUT_OF_BOUNDS",
+    `a vector of ${what} has values beyond -${max}..${max}, which the new index can't hold`,
+  );
+}
+
+function toFailure(error: unknown): BuildFailure {
+  if (error instanceof BuildFailure) return error;
+  return new BuildFailure(isDiskFull(error) ? "DISK_FULL" : "BUILD_FAILED", messageOf(error));
+}
+
+function isDiskFull(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === "ENOSPC";
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

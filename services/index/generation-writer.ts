@@ -1,0 +1,149 @@
+import { type BuildResultRow, type BuildRow, readBuild, readPrevious, writeResult } from "./build-rows.ts";
+import { EVENT } from "./event-log.ts";
+import { forgetGeneration } from "./generations.ts";
+import type { FenceClaim, LibraryWriter } from "./library-writer.ts";
+import { CURRENT, durably, type GenerationRow, readState, type Store, writeState } from "./store.ts";
+
+/** The mutations of a library's generations, each one transaction with its fence check. */
+export class GenerationWriter {
+  readonly #store: Store;
+  readonly #writer: LibraryWriter;
+
+  constructor(store: Store, writer: LibraryWriter) {
+    this.#store = store;
+    this.#writer = writer;
+  }
+
+  /**
+   * A new generation that is being built.
+   * @param make its row by its number
+   * @param empty its set of vectors has none yet
+   * @throws LEASE_FENCED
+   */
+  begin(
+    claim: FenceClaim,
+    build: Omit<BuildRow, "generation" | "jobId" | "lease">,
+    make: (generation: number) => GenerationRow,
+    empty: boolean,
+  ): Promise<{ readonly build: BuildRow; readonly generation: GenerationRow }> {
+    const store = this.#store;
+    return durably(store.env, () => {
+      this.#writer.assertFence(claim);
+      const state = readState(store);
+      const number = Math.max(state.lastGeneration ?? 1, state.generation) + 1;
+      writeState(store, { ...state, lastGeneration: number });
+      const generation = make(number);
+      store.generations.put(number, generation);
+      if (empty) store.vectorSets.put(generation.vectors, { through: 0 });
+      const row = { ...build, jobId: claim.jobId, lease: claim.lease.toString(), generation: number };
+      store.builds.put(CURRENT, row);
+      return { build: row, generation };
+    });
+  }
+
+  /** The build goes on under another lease of its job. @throws LEASE_FENCED */
+  adopt(claim: FenceClaim, build: BuildRow): Promise<BuildRow> {
+    return durably(this.#store.env, () => {
+      this.#writer.assertFence(claim);
+      const row = { ...build, lease: claim.lease.toString() };
+      this.#store.builds.put(CURRENT, row);
+      return row;
+    });
+  }
+
+  /** @throws LEASE_FENCED */
+  addVectors(
+    claim: FenceClaim,
+    set: string,
+    through: number,
+    vectors: Iterable<readonly [key: number, vector: Buffer]>,
+  ): Promise<void> {
+    const store = this.#store;
+    return durably(store.env, () => {
+      this.#writer.assertFence(claim);
+      const rows = store.vectors(set);
+      for (const [key, vector] of vectors) if (store.chunks.doesExist(key)) rows.put(key, vector);
+      store.vectorSets.put(set, { through });
+    });
+  }
+
+  /**
+   * Makes a build the live generation.
+   * @returns false = its set of vectors lacks some that were stored meanwhile; nothing happened
+   * @throws LEASE_FENCED
+   */
+  swap(claim: FenceClaim, build: BuildRow, result: BuildResultRow, expiresAtMs: number): Promise<boolean> {
+    const store = this.#store;
+    return durably(store.env, () => {
+      this.#writer.assertFence(claim);
+      const { vectors } = store.generations.get(build.generation) as GenerationRow;
+      const through = store.vectorSets.get(vectors)?.through;
+      if (through !== undefined && chunksAfter(store, through, 1) > 0) return false;
+      store.vectorSets.remove(vectors);
+      const { generation: old, nextKey } = readState(store);
+      const older = readPrevious(store);
+      if (older) forgetGeneration(store, older.generation);
+      store.previous.put(CURRENT, { generation: old, expiresAtMs, nextKey });
+      store.builds.remove(CURRENT);
+      writeResult(store, build.jobId, build.run, result);
+      this.#writer.recordGeneration(EVENT.swapped, build.generation);
+      return true;
+    });
+  }
+
+  /** Takes a build away. @param claim undefined = it is taken away whatever its job's fence says @throws LEASE_FENCED */
+  drop(build: BuildRow, claim?: FenceClaim, result?: BuildResultRow): Promise<void> {
+    const store = this.#store;
+    return durably(store.env, () => {
+      this.#writer.assertFence(claim);
+      if (readBuild(store)?.generation === build.generation) store.builds.remove(CURRENT);
+      forgetGeneration(store, build.generation);
+      if (result) writeResult(store, build.jobId, build.run, result);
+    });
+  }
+
+  /** What came of a job that needs no build. @throws LEASE_FENCED */
+  record({ jobId, lease }: FenceClaim, run: number, result: BuildResultRow): Promise<void> {
+    return durably(this.#store.env, () => {
+      this.#writer.assertFence({ jobId, lease });
+      writeResult(this.#store, jobId, run, result);
+    });
+  }
+
+  /**
+   * Makes the previous generation live again and forgets the one that was.
+   * @param ready inside the transaction: false = it must not happen now
+   */
+  rollback(to: GenerationRow, ready: () => boolean): Promise<boolean> {
+    const store = this.#store;
+    return durably(store.env, () => {
+      const { generation: abandoned } = readState(store);
+      if (readPrevious(store)?.generation !== to.generation || !ready()) return false;
+      store.previous.remove(CURRENT);
+      forgetGeneration(store, abandoned);
+      this.#writer.recordGeneration(EVENT.rolledBack, to.generation);
+      return true;
+    });
+  }
+
+  /** Forgets the previous generation if its time is over. */
+  async expire(nowMs: number): Promise<void> {
+    const store = this.#store;
+    const due = (): number | undefined => {
+      const previous = readPrevious(store);
+      return previous && previous.expiresAtMs <= nowMs ? previous.generation : undefined;
+    };
+    if (due() === undefined) return;
+    await durably(store.env, () => {
+      const generation = due();
+      if (generation === undefined) return;
+      store.previous.remove(CURRENT);
+      forgetGeneration(store, generation);
+    });
+  }
+}
+
+/** Live chunks above a key, counted up to a limit. */
+export function chunksAfter(store: Store, key: number, limit: number): number {
+  return store.chunks.getKeysCount({ start: key + 1, limit });
+}
