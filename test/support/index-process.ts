@@ -8,6 +8,8 @@ import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 /** The index service as a process of its own, for tests that kill it. */
 export interface IndexProcess {
   readonly client: IndexServiceClient;
+  /** host:port of its gRPC. */
+  readonly address: string;
   /** What it has logged so far, a JSON line each. */
   readonly lines: readonly string[];
   kill(signal: NodeJS.Signals): Promise<number | null>;
@@ -18,7 +20,7 @@ export async function startIndexProcess(
   dataFolder: string,
   env: Readonly<Record<string, string>> = {},
 ): Promise<IndexProcess> {
-  const port = await freePort();
+  const port = Number(env.ARRW_INDEX_GRPC_PORT ?? (await freePort()));
   const child = fork(join(import.meta.dirname, "../../services/index/main.ts"), [], {
     env: {
       PATH: process.env.PATH,
@@ -38,9 +40,10 @@ export async function startIndexProcess(
   const ended = once(child, "close") as Promise<[number | null]>;
   const ready = once(child, "message").then(() => true);
   if (!(await Promise.race([ready, ended.then(() => false)]))) throw new Error(lines.join("\n"));
-  const client = connect(IndexServiceClient, `127.0.0.1:${port}`);
+  const address = `127.0.0.1:${port}`;
+  const client = connect(IndexServiceClient, address);
   await waitForReady(client, 5_000);
-  return { client, lines, kill: (signal) => kill(child, client, ended, signal) };
+  return { client, address, lines, kill: (signal) => kill(child, client, ended, signal) };
 }
 
 async function kill(
