@@ -5,6 +5,7 @@ import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { begin } from "../../platform/startup.ts";
 import { changeService } from "./changes-rpc.ts";
 import { loadIndexConfig } from "./config.ts";
+import { embeddingService } from "./embeddings-rpc.ts";
 import { exportService } from "./exports-rpc.ts";
 import { IndexMetrics } from "./index-metrics.ts";
 import { Libraries } from "./libraries.ts";
@@ -37,7 +38,12 @@ const metrics = new IndexMetrics(registry, libraries);
 const server = new GrpcServer({
   host: config.ARRW_HOST,
   port: config.ARRW_INDEX_GRPC_PORT,
-  services: [indexService(libraries, metrics), changeService(libraries, metrics), exportService(libraries)],
+  services: [
+    indexService(libraries, metrics),
+    embeddingService(libraries, registry),
+    changeService(libraries, metrics),
+    exportService(libraries),
+  ],
   log,
   registry,
   maxReceiveBytes: MAX_RECEIVE_BYTES,

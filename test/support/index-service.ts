@@ -13,6 +13,7 @@ import {
   type SearchResponse,
 } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import { changeService } from "../../services/index/changes-rpc.ts";
+import { embeddingService } from "../../services/index/embeddings-rpc.ts";
 import { exportService } from "../../services/index/exports-rpc.ts";
 import { IndexMetrics } from "../../services/index/index-metrics.ts";
 import { Libraries } from "../../services/index/libraries.ts";
@@ -64,7 +65,12 @@ export async function startIndexService(options: IndexServiceOptions = {}): Prom
   const server = new GrpcServer({
     host: "127.0.0.1",
     port: 0,
-    services: [indexService(libraries, metrics), changeService(libraries, metrics), exportService(libraries)],
+    services: [
+      indexService(libraries, metrics),
+      embeddingService(libraries, registry),
+      changeService(libraries, metrics),
+      exportService(libraries),
+    ],
     log,
     registry,
     maxReceiveBytes: 64 * 1024 * 1024,
