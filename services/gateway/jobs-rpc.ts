@@ -24,7 +24,7 @@ import { jobChanges } from "./job-changes-rpc.ts";
 import type { JobWatches } from "./job-watches.ts";
 import { withLibraryId } from "./library-filter.ts";
 import type { Logs } from "./logs.ts";
-import { type ReceivedSubmit, ReceivingJobService } from "./received.ts";
+import { inputBytes, type ReceivedSubmit, ReceivingJobService } from "./received.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 import type { Spool } from "./spool.ts";
 import { mergedResults, onlyJob, type Submission, Submissions } from "./submissions.ts";
@@ -92,7 +92,7 @@ async function submitJobs(
   const outcomes: (Submission | ArrwError)[] = [];
   for (const each of received) {
     const library = libraries.get(each.request.libraryId);
-    const spools = each.request.spec?.spec?.$case === "batchImport";
+    const spools = inputBytes(each) !== undefined;
     try {
       const prepared = submissions.prepare(each, library, context);
       outcomes.push(prepared instanceof Promise ? await prepared : prepared);

@@ -21,7 +21,12 @@ export type ReceivedImport =
 /** Largest document of a stream, encoded. */
 export const MAX_DOCUMENT_BYTES = 4_000_000;
 
-const FIELD = { requests: 1, header: 1, document: 2, spec: 3, batchImport: 1, documents: 1 } as const;
+const FIELD = { requests: 1, header: 1, document: 2, spec: 3 } as const;
+/** Specs with an input of their own: their field in JobSpec, and the input's in them. */
+const INPUT_FIELDS = {
+  batchImport: { spec: 1, items: 1 },
+  batchDelete: { spec: 5, items: 1 },
+} as const;
 
 function readSubmit(bytes: Uint8Array): ReceivedSubmit {
   return { bytes, request: SubmitJobRequest.decode(bytes) };
@@ -33,11 +38,16 @@ function readImport(bytes: Uint8Array): ReceivedImport {
   return last ? { header: readSubmit(last.bytes) } : {};
 }
 
-/** The documents of a unary import as they came, in order. */
-export function documentBytes(submit: ReceivedSubmit): Uint8Array[] {
-  const spec = lastFieldBytes(submit.bytes, FIELD.spec);
-  const batchImport = spec && lastFieldBytes(spec, FIELD.batchImport);
-  return batchImport ? fieldBytes(batchImport, FIELD.documents) : [];
+/** The documents of a unary import, or the ids of a deletion, as they came, in order; undefined: it has none. */
+export function inputBytes({ request, bytes }: ReceivedSubmit): Uint8Array[] | undefined {
+  const kind = request.spec?.spec?.$case;
+  if (kind !== "batchImport" && kind !== "batchDelete") return undefined;
+  const field = INPUT_FIELDS[kind];
+  const spec = lastFieldBytes(bytes, FIELD.spec);
+  const own = spec && lastFieldBytes(spec, field.spec);
+  const items = own ? fieldBytes(own, field.items) : [];
+  // A deletion by filter.
+  return items.length === 0 && kind === "batchDelete" ? undefined : items;
 }
 
 /** JobService with these requests as they are received. */

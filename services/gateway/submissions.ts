@@ -10,7 +10,7 @@ import { checkSubmit, MAX_REQUEST_BYTES } from "./domain/validation/submit.ts";
 import { shapeOf } from "./domain/validation/vector.ts";
 import type { IndexClient, KnownLibrary } from "./index-client.ts";
 import { newJobId } from "./job-ids.ts";
-import { documentBytes, type ReceivedSubmit } from "./received.ts";
+import { inputBytes, type ReceivedSubmit } from "./received.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 import { RequestDigest, type Spool, type Spooled } from "./spool.ts";
 import { fieldBytes, lastFieldBytes, leadingString } from "./wire.ts";
@@ -69,7 +69,7 @@ export class Submissions {
     return found;
   }
 
-  /** Checks one unary request and spools its documents; at once if it has none. @throws ArrwError */
+  /** Checks one unary request and spools its documents or ids; at once if it has none. @throws ArrwError */
   prepare(received: ReceivedSubmit, library: Library, bounds: CallBounds): Submission | Promise<Submission> {
     try {
       return this.#prepare(received, library, bounds);
@@ -98,11 +98,10 @@ export class Submissions {
     const jobId = newJobId();
     const request = handedOn(received, library);
     const digest = asked.requestId === "" ? undefined : digestOf(asked).finish();
-    if (asked.spec?.spec?.$case !== "batchImport") {
-      return { jobId, request, type, digest, payload: NO_PAYLOAD };
-    }
+    const input = inputBytes(received);
+    if (!input) return { jobId, request, type, digest, payload: NO_PAYLOAD };
     return this.#spool
-      .put(jobId, documentBytes(received), bounds.signal)
+      .put(jobId, input, bounds.signal)
       .then((payload) => ({ jobId, request, type, digest, payload }));
   }
 
@@ -186,7 +185,7 @@ function embeddingViolations({ spec }: SubmitJobRequest): readonly Violation[] {
   }
 }
 
-/** The request as the scheduler keeps it: with the library's id, without documents; as it came if that is the same. */
+/** The request as the scheduler keeps it: with the library's id, without documents and ids; as it came if that is the same. */
 function handedOn(received: ReceivedSubmit, library: Library, spec?: SubmitJobRequest["spec"]): Uint8Array {
   const { request } = received;
   const libraryId = library && !(library instanceof ArrwError) ? library.library.libraryId : "";
@@ -212,6 +211,8 @@ function digestOf(request: SubmitJobRequest): RequestDigest {
   const spec = request.spec?.spec;
   if (spec?.$case === "batchImport") {
     for (const document of spec.value.documents) digest.add(canonicalDocument(document));
+  } else if (spec?.$case === "batchDelete") {
+    for (const documentId of spec.value.documentIds) digest.add(Buffer.from(documentId));
   }
   return digest;
 }

@@ -6,7 +6,7 @@ import { SubmitJobRequest } from "../../../proto/gen/arrwdb/v1/jobs.ts";
  * in any order, some in a random one: here they are sorted.
  */
 
-/** The request without its documents. */
+/** The request without its documents and ids. */
 export function canonicalRequest(request: SubmitJobRequest): Uint8Array {
   return SubmitJobRequest.encode({
     ...request,
@@ -22,10 +22,16 @@ export function canonicalDocument(document: Document): Uint8Array {
   return Document.encode({ ...document, metadata }).finish();
 }
 
-/** The spec as a job keeps it. */
+/** The spec as a job keeps it: without documents and ids. */
 export function withoutDocuments(spec: SubmitJobRequest["spec"]): SubmitJobRequest["spec"] {
-  if (spec?.spec?.$case !== "batchImport" || spec.spec.value.documents.length === 0) return spec;
-  return { ...spec, spec: { $case: "batchImport", value: { ...spec.spec.value, documents: [] } } };
+  const kind = spec?.spec;
+  if (kind?.$case === "batchImport" && kind.value.documents.length > 0) {
+    return { ...spec, spec: { $case: "batchImport", value: { ...kind.value, documents: [] } } };
+  }
+  if (kind?.$case === "batchDelete" && kind.value.documentIds.length > 0) {
+    return { ...spec, spec: { $case: "batchDelete", value: { ...kind.value, documentIds: [] } } };
+  }
+  return spec;
 }
 
 function sorted(value: unknown): unknown {

@@ -8,14 +8,16 @@ interface JobType {
   readonly needsLibrary: boolean;
   /** This version has a handler for it; a submit of another type is UNIMPLEMENTED. */
   readonly available: boolean;
+  /** Its items have outcomes of their own. */
+  readonly hasItems?: boolean;
 }
 
 const TYPES: Readonly<Record<SpecCase, JobType>> = {
-  batchImport: { name: "batch_import", needsLibrary: true, available: true },
+  batchImport: { name: "batch_import", needsLibrary: true, available: true, hasItems: true },
   indexRebuild: { name: "index_rebuild", needsLibrary: true, available: true },
   indexOptimize: { name: "index_optimize", needsLibrary: true, available: true },
   regenerateEmbeddings: { name: "regenerate_embeddings", needsLibrary: true, available: true },
-  batchDelete: { name: "batch_delete", needsLibrary: true, available: false },
+  batchDelete: { name: "batch_delete", needsLibrary: true, available: true, hasItems: true },
   batchExport: { name: "batch_export", needsLibrary: true, available: true },
   echo: { name: "echo", needsLibrary: false, available: true },
 };
@@ -25,4 +27,9 @@ export const JOB_TYPE_NAMES: readonly string[] = Object.values(TYPES).map(({ nam
 /** undefined: no spec is set. */
 export function jobTypeOf(spec: JobSpec | undefined): JobType | undefined {
   return spec?.spec && TYPES[spec.spec.$case];
+}
+
+/** Whether jobs of the type have items that ListJobItems lists. */
+export function typeHasItems(name: string): boolean {
+  return Object.values(TYPES).some((type) => type.name === name && type.hasItems);
 }

@@ -7,6 +7,7 @@ import type {
 import type { Duration } from "../../../../proto/gen/google/protobuf/duration.ts";
 import { JOB_TYPE_NAMES, jobTypeOf } from "../job-types.ts";
 import { checkRebuild, checkRegenerate } from "./builds.ts";
+import { checkDelete } from "./deletes.ts";
 import { checkDocument } from "./documents.ts";
 import { checkExport } from "./exports.ts";
 import type { LibraryShape } from "./vector.ts";
@@ -137,6 +138,9 @@ function checkSpec(request: SubmitJobRequest, context: SubmitContext, violations
     case "batchImport":
       checkChunking(spec.value, violations);
       checkDocuments(spec.value, context.library, violations);
+      return;
+    case "batchDelete":
+      checkDelete(spec.value, violations);
       return;
     case "batchExport":
       checkExport(spec.value, violations);
