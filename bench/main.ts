@@ -1,4 +1,5 @@
 import { benchImport } from "./import.ts";
+import { benchIndex } from "./index.ts";
 import { benchJobs } from "./jobs.ts";
 import { benchPromptness } from "./promptness.ts";
 import { benchRetained } from "./retained.ts";
@@ -9,6 +10,7 @@ import { benchWaiting } from "./waiting.ts";
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   jobs: benchJobs,
   import: benchImport,
+  index: benchIndex,
   search: benchSearch,
   retained: benchRetained,
   promptness: benchPromptness,

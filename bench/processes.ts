@@ -14,6 +14,16 @@ export function cpuUs(pid: number): number {
   }
 }
 
+/** Anonymous memory of a process in bytes: what it allocated, files that it mapped left out (Linux; 0 elsewhere). */
+export function anonymousBytes(pid: number): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "latin1");
+    return Number(/^RssAnon:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
+
 /** Reads the CPU time of all processes of a system, and of this one. */
 export function cpuOf(system: System): Map<string, number> {
   const usage = new Map<string, number>();
