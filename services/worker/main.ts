@@ -1,4 +1,6 @@
 import { createProvider } from "../../platform/embedding/create-provider.ts";
+import type { CreateProvider } from "../../platform/embedding/provider.ts";
+import { jobPatience, RemoteEmbedding } from "../../platform/embedding/remote-embedding.ts";
 import { connect } from "../../platform/grpc/client.ts";
 import { part, runProcess } from "../../platform/lifecycle.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
@@ -25,12 +27,19 @@ const { config, log } = begin("worker", loadWorkerConfig);
 const registry = createRegistry("worker");
 const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-worker", log, registry });
 const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS);
+const remote = new RemoteEmbedding({
+  settings: config,
+  patience: jobPatience(config.ARRW_EMBEDDING_TIMEOUT_MS),
+  log,
+  registry,
+});
+const createEmbedding: CreateProvider = (embedding) => createProvider(embedding, remote);
 const handlers = new HandlerRegistry().add(echo).add(
   new BatchImport({
     index,
     objects: new JetStreamObjects(nats),
     nats,
-    createProvider,
+    createProvider: createEmbedding,
     batchChunks: config.ARRW_IMPORT_BATCH_CHUNKS,
   }),
 );
@@ -41,7 +50,13 @@ const builds = connect(BuildServiceClient, config.ARRW_INDEX_ADDRESS, {
 handlers
   .add(new IndexRebuild(builds))
   .add(new IndexOptimize(builds))
-  .add(new RegenerateEmbeddings({ builds, createProvider, batchChunks: config.ARRW_IMPORT_BATCH_CHUNKS }));
+  .add(
+    new RegenerateEmbeddings({
+      builds,
+      createProvider: createEmbedding,
+      batchChunks: config.ARRW_IMPORT_BATCH_CHUNKS,
+    }),
+  );
 handlers.add(
   new BatchExport({
     exports: connect(ExportServiceClient, config.ARRW_INDEX_ADDRESS, {

@@ -10,11 +10,15 @@ export interface CutDocument {
   readonly vectors: Uint8Array | undefined;
 }
 
-/** Why a document is not imported, for programs. DOCUMENT_REFUSED: the index says so. */
+/**
+ * Why a document is not imported, for programs. DOCUMENT_REFUSED: the index says so; EMBEDDING_INPUT_REFUSED: the
+ * embedding provider does, of one of its texts.
+ */
 export type BadDocumentCode =
   | "INVALID_DOCUMENT"
   | "INVALID_VECTORS"
   | "DOCUMENT_TOO_LARGE"
+  | "EMBEDDING_INPUT_REFUSED"
   | "DOCUMENT_REFUSED";
 
 /** A document that can't be imported; the others go on. */

@@ -17,6 +17,8 @@ import { importBatches } from "./import-batches.ts";
 import { type EmbeddedBatch, ImportEmbedder } from "./import-embedder.ts";
 import { chunksOf, ImportWriter, type Written } from "./import-writer.ts";
 import { oneAhead } from "./one-ahead.ts";
+import { orSnooze } from "./rate-limited.ts";
+import { StoredVectors } from "./stored-vectors.ts";
 
 export interface BatchImportOptions {
   readonly index: IndexServiceClient;
@@ -43,9 +45,11 @@ export class BatchImport implements Handler<"batchImport"> {
   readonly type = "batch_import";
   readonly kind = "batchImport";
   readonly #options: BatchImportOptions;
+  readonly #stored: StoredVectors;
 
   constructor(options: BatchImportOptions) {
     this.#options = options;
+    this.#stored = new StoredVectors(options.index);
   }
 
   async run(job: ImportJob, context: JobContext): Promise<BatchImportResult> {
@@ -53,7 +57,7 @@ export class BatchImport implements Handler<"batchImport"> {
     if (!library) throw new ArrwError("INVALID_ARGUMENT", "an import needs a library");
     if (payloadObject === "") throw new ArrwError("INVALID_ARGUMENT", "an import needs a payload");
     const { signal } = context;
-    const embedder = new ImportEmbedder(this.#options.createProvider, library);
+    const embedder = new ImportEmbedder(this.#options.createProvider, this.#stored, library);
     const writer = new ImportWriter({
       index: this.#options.index,
       embedder,
@@ -81,7 +85,9 @@ export class BatchImport implements Handler<"batchImport"> {
       logEnd(counts, context);
       return resultOf(counts);
     } catch (error) {
-      throw signal.aborted && error === signal.reason ? new Cancelled(resultOf(counts)) : error;
+      throw signal.aborted && error === signal.reason
+        ? new Cancelled(resultOf(counts))
+        : orSnooze(error, context);
     } finally {
       writer.close();
     }

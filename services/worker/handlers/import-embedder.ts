@@ -1,10 +1,14 @@
-import type { CreateProvider, EmbeddingProvider } from "../../../platform/embedding/provider.ts";
+import type {
+  CreateProvider,
+  EmbeddedTexts,
+  EmbeddingProvider,
+} from "../../../platform/embedding/provider.ts";
 import { ArrwError } from "../../../platform/errors.ts";
 import type { DocumentUpsert } from "../../../proto/gen/arrwdb/index/v1/index.ts";
 import type { BadDocument } from "../domain/document.ts";
 import type { LeasedLibrary } from "../handler.ts";
-import { whileUnavailable } from "../retry.ts";
 import type { FailedDocument, ImportBatch, ImportDocument } from "./import-batches.ts";
+import type { StoredVectors } from "./stored-vectors.ts";
 
 /** A batch with its vectors, ready for the index. */
 export interface EmbeddedBatch {
@@ -23,17 +27,23 @@ export interface ReadyDocument {
 
 /** Bounds one document's vectors, so that a request stays below the index's message limit. */
 const MAX_VECTOR_BYTES = 32 * 1024 * 1024;
-const EMBED_FOR_MS = 20_000;
 
-/** Embeds the texts of batches with the library's provider; clients' own vectors are only checked. */
+/**
+ * Embeds the texts of batches with the library's provider, those that the library has no vectors of yet where embedding
+ * is paid for; clients' own vectors are only checked.
+ */
 export class ImportEmbedder {
   readonly #createProvider: CreateProvider;
+  readonly #stored: StoredVectors;
+  readonly #libraryId: string;
   #provider: EmbeddingProvider;
   #takesTexts: boolean;
   #embeddingId: string;
 
-  constructor(createProvider: CreateProvider, library: LeasedLibrary) {
+  constructor(createProvider: CreateProvider, stored: StoredVectors, library: LeasedLibrary) {
     this.#createProvider = createProvider;
+    this.#stored = stored;
+    this.#libraryId = library.library.libraryId;
     this.#embeddingId = library.embeddingId;
     this.#provider = createProvider(embeddingOf(library));
     this.#takesTexts = embeddingOf(library).provider !== "none";
@@ -66,11 +76,32 @@ export class ImportEmbedder {
       else good.push(each);
     }
     const texts = good.flatMap(({ document, vectors }) => (vectors ? [] : document.texts));
-    const rows = await whileUnavailable(() => provider.embed(texts, signal), {
-      forMs: EMBED_FOR_MS,
+    const embedded = await this.#embedTexts(texts, signal);
+    const { ready, refused } = joinVectors(good, embedded, provider.dimensions);
+    return { source, embeddingId, ready, failed: [...failed, ...refused] };
+  }
+
+  async #embedTexts(texts: readonly string[], signal: AbortSignal): Promise<EmbeddedTexts> {
+    const provider = this.#provider;
+    if (!provider.paid || texts.length === 0) return provider.embedEach(texts, signal);
+    const { dimensions } = provider;
+    const embedding = { libraryId: this.#libraryId, embeddingId: this.#embeddingId, dimensions };
+    const known = await this.#stored.find(embedding, texts, signal);
+    const missing = [...texts.keys()].filter((place) => !known.has(place));
+    const made = await provider.embedEach(
+      missing.map((place) => texts[place] ?? ""),
       signal,
-    });
-    return { source, embeddingId, ready: joinVectors(good, rows, provider.dimensions), failed };
+    );
+    const rows = new Float32Array(texts.length * dimensions);
+    const bytes = new Uint8Array(rows.buffer);
+    for (const [place, vector] of known) bytes.set(vector, place * dimensions * 4);
+    const refused = new Map<number, string>();
+    for (const [n, place] of missing.entries()) {
+      rows.set(made.rows.subarray(n * dimensions, (n + 1) * dimensions), place * dimensions);
+      const reason = made.refused.get(n);
+      if (reason !== undefined) refused.set(place, reason);
+    }
+    return { rows, refused };
   }
 
   /** Why the library can't take the document. */
@@ -91,22 +122,35 @@ export class ImportEmbedder {
   }
 }
 
+/** Gives each document its vectors; one of whose texts the provider refuses one fails, and the others go on. */
 function joinVectors(
   documents: readonly ImportDocument[],
-  rows: Float32Array,
+  { rows, refused }: EmbeddedTexts,
   dimensions: number,
-): ReadyDocument[] {
-  let offset = 0;
-  return documents.map(({ ordinal, document, vectors }) => {
+): { readonly ready: ReadyDocument[]; readonly refused: FailedDocument[] } {
+  const ready: ReadyDocument[] = [];
+  const failed: FailedDocument[] = [];
+  let place = 0;
+  for (const { ordinal, document, vectors } of documents) {
     if (vectors) {
       const given = Buffer.from(vectors.buffer, vectors.byteOffset, vectors.length);
-      return { ordinal, upsert: { document, vectors: given } };
+      ready.push({ ordinal, upsert: { document, vectors: given } });
+      continue;
     }
-    const bytes = document.texts.length * dimensions * 4;
-    const own = Buffer.from(rows.buffer, rows.byteOffset + offset, bytes);
-    offset += bytes;
-    return { ordinal, upsert: { document, vectors: own } };
-  });
+    const { documentId, title, texts } = document;
+    const first = place;
+    place += texts.length;
+    const bad = texts.findIndex((_, n) => refused.has(first + n));
+    if (bad >= 0) {
+      const reason = `chunk ${bad} of its ${texts.length}: ${refused.get(first + bad)}`;
+      failed.push({ ordinal, documentId, title, code: "EMBEDDING_INPUT_REFUSED", reason });
+      continue;
+    }
+    const bytes = dimensions * 4;
+    const own = Buffer.from(rows.buffer, rows.byteOffset + first * bytes, texts.length * bytes);
+    ready.push({ ordinal, upsert: { document, vectors: own } });
+  }
+  return { ready, refused: failed };
 }
 
 function embeddingOf({ library }: LeasedLibrary) {
