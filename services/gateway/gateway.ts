@@ -11,6 +11,7 @@ import { ensureStreams } from "../../platform/nats/streams.ts";
 import type { GatewayConfig } from "./config.ts";
 import { Downloads } from "./downloads.ts";
 import { IndexClient } from "./index-client.ts";
+import { JobItems } from "./job-items.ts";
 import { JobWatches } from "./job-watches.ts";
 import { jobService } from "./jobs-rpc.ts";
 import { JournalFeed } from "./journal-feed.ts";
@@ -49,6 +50,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
   });
   const objects = new JetStreamObjects(nats);
   const spool = new Spool(objects, log);
+  const items = new JobItems({ scheduler, nats });
   const downloads = new Downloads({ scheduler, objects });
   const feed = new JournalFeed({ nats, log });
   const watches = new Watches({ nats, feed, scheduler, log, registry });
@@ -75,7 +77,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_GRPC_PORT,
     services: [
-      jobService({ scheduler, index, spool, watches, logs, jobWatches, downloads }),
+      jobService({ scheduler, index, spool, watches, logs, jobWatches, downloads, items }),
       libraryService(index, (embedding) => createProvider(embedding, remote)),
       queueService(scheduler),
       healthService({

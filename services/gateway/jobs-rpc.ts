@@ -21,6 +21,7 @@ import { parseCursor } from "./domain/watch-cursor.ts";
 import type { Downloads } from "./downloads.ts";
 import type { IndexClient } from "./index-client.ts";
 import { jobChanges } from "./job-changes-rpc.ts";
+import type { JobItems } from "./job-items.ts";
 import type { JobWatches } from "./job-watches.ts";
 import { withLibraryId } from "./library-filter.ts";
 import type { Logs } from "./logs.ts";
@@ -28,7 +29,6 @@ import { inputBytes, type ReceivedSubmit, ReceivingJobService } from "./received
 import type { SchedulerClient } from "./scheduler-client.ts";
 import type { Spool } from "./spool.ts";
 import { mergedResults, onlyJob, type Submission, Submissions } from "./submissions.ts";
-import { notAvailable } from "./unavailable-rpcs.ts";
 import type { Watches } from "./watches.ts";
 
 const MAX_REQUESTS = 10_000;
@@ -41,11 +41,12 @@ export interface JobsRpcOptions {
   readonly logs: Logs;
   readonly jobWatches: JobWatches;
   readonly downloads: Downloads;
+  readonly items: JobItems;
 }
 
 /** arrwdb.v1.JobService. */
 export function jobService(options: JobsRpcOptions): ImplementedService {
-  const { scheduler, index, spool, watches, logs, downloads } = options;
+  const { scheduler, index, spool, watches, logs, downloads, items } = options;
   const submissions = new Submissions(scheduler, index, spool);
   const imports = new DocumentImport(submissions, spool);
   return implement(ReceivingJobService, {
@@ -59,9 +60,7 @@ export function jobService(options: JobsRpcOptions): ImplementedService {
     getQueueStats: (_request, context) => getQueueStats(scheduler, context),
     watchJobs: (request, context) => watchJobs(options, request, context),
     getJobLogs: (request, context) => logs.read(request, context),
-    listJobItems: () => {
-      throw notAvailable("ListJobItems");
-    },
+    listJobItems: (request, context) => items.list(request, context),
     downloadExport: (request, context) => downloads.read(request, context),
   });
 }

@@ -1,6 +1,7 @@
 import {
   type JobFilter,
   JobStatus,
+  type ListJobItemsRequest,
   type ListJobsRequest,
   type WatchJobRequest,
   type WatchJobsRequest,
@@ -57,5 +58,12 @@ export function checkWatchJobs({ filter, afterCursor }: WatchJobsRequest): reado
   if (afterCursor !== "" && !parseCursor(afterCursor)) {
     violations.add("after_cursor", `a cursor of an event or a list, or ""; got ${quoted(afterCursor)}`);
   }
+  return violations.list;
+}
+
+export function checkListJobItems(request: ListJobItemsRequest): readonly Violation[] {
+  const violations = new Violations();
+  if (request.outcome !== "") violations.oneOf("outcome", request.outcome, ["ok", "failed"]);
+  checkPage(request, violations);
   return violations.list;
 }
