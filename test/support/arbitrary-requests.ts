@@ -28,8 +28,8 @@ export const anyDouble = fc.oneof(fc.constantFrom(Number.NaN, Infinity, -Infinit
 const anyFloats = fc.array(fc.oneof(fc.constantFrom(Number.NaN, Infinity, -Infinity, 0), fc.float()), {
   maxLength: 20,
 });
-const anyBytes = fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes));
-const anyTime = fc.oneof(
+export const anyBytes = fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes));
+export const anyTime = fc.oneof(
   fc.constant(undefined),
   fc.date({ min: new Date(0), max: new Date(253_402_300_799_000), noInvalidDate: true }),
 );
@@ -54,10 +54,13 @@ export const anyDocument = fc.record({
   sourceUrl: anyText,
 });
 
-const anyEmbedding = fc.option(fc.record({ provider: anyText, model: anyText, dimensions: anyInt32 }), {
-  nil: undefined,
-});
-const anyIndexConfig = fc.option(
+export const anyEmbedding = fc.option(
+  fc.record({ provider: anyText, model: anyText, dimensions: anyInt32 }),
+  {
+    nil: undefined,
+  },
+);
+export const anyIndexConfig = fc.option(
   fc.record({
     metric: fc.oneof(fc.constantFrom("", "cos", "ip"), anyText),
     scalar: fc.oneof(fc.constantFrom("", "f32", "bf16"), anyText),
@@ -125,7 +128,7 @@ export const anySubmit = fc
   })
   .map((request): SubmitJobRequest => request);
 
-const anyFilter = fc.option(
+export const anyFilter = fc.option(
   fc.record({
     all: fc.array(
       fc.record({
