@@ -13,12 +13,22 @@ import {
 } from "../proto/gen/arrwdb/v1/jobs.ts";
 import { QueueServiceClient } from "../proto/gen/arrwdb/v1/queues.ts";
 import { type CallSettings, goneMeanwhile, present, repeatedly, unary } from "./calls.ts";
+import { type DownloadOptions, downloadExport, type ExportPiece, exportRequest } from "./download.ts";
 import { type DocumentSource, importStream } from "./import-stream.ts";
+import {
+  type IndexJobOptions,
+  optimizeRequest,
+  type RebuildOptions,
+  type RegenerateOptions,
+  rebuildRequest,
+  regenerateRequest,
+} from "./index-jobs.ts";
 import { LibraryCalls } from "./library-calls.ts";
 import { jobLogs, type LogLine, type LogsOptions } from "./logs.ts";
 import {
   type ArrwClientOptions,
   CHANNEL_OPTIONS,
+  type ExportOptions,
   IMPORT_TIMEOUT_MS,
   type ImportOptions,
   type RetryOptions,
@@ -91,6 +101,38 @@ export class ArrwClient extends LibraryCalls {
       ...(signal ? { signal } : {}),
     });
     return importStream(this.jobStub, header, documents, { ...deadline, onSent });
+  }
+
+  /** Builds the index anew, of another type or with other parameters if they are given: an index_rebuild. */
+  rebuildIndex(libraryId: string, options: RebuildOptions = {}): Promise<Job> {
+    return this.submit(rebuildRequest(libraryId, options), options);
+  }
+
+  /** Builds the index anew without removed vectors, if it has any: an index_optimize. */
+  optimizeIndex(libraryId: string, options: IndexJobOptions = {}): Promise<Job> {
+    return this.submit(optimizeRequest(libraryId, options), options);
+  }
+
+  /** Embeds all chunks anew, with another provider, model or dimensions if they are given: a regenerate_embeddings. */
+  regenerateEmbeddings(libraryId: string, options: RegenerateOptions = {}): Promise<Job> {
+    return this.submit(regenerateRequest(libraryId, options), options);
+  }
+
+  /** A batch_export: all documents of the library, as they are when it starts, in a file that `downloadExport` brings. */
+  exportLibrary(libraryId: string, options: ExportOptions = {}): Promise<Job> {
+    const { timeoutMs, signal } = options;
+    const settings = { ...(timeoutMs ? { timeoutMs } : {}), ...(signal ? { signal } : {}) };
+    return this.submit(exportRequest(libraryId, options), settings);
+  }
+
+  /**
+   * The file of a completed batch_export, piece by piece, as fast as it is read. When the connection or a service breaks
+   * it goes on with the next byte. The job's result has its sha256.
+   * @throws ClientError FAILED_PRECONDITION, reason EXPORT_EXPIRED: it is no longer kept; OUT_OF_RANGE: the offset is
+   * behind its end
+   */
+  downloadExport(jobId: string, options: DownloadOptions = {}): AsyncGenerator<ExportPiece> {
+    return downloadExport(this.jobStub, jobId, options);
   }
 
   /** With its latest progress. */

@@ -22,11 +22,14 @@ export type { Hit, Library, SearchResponse } from "../proto/gen/arrwdb/v1/librar
 export type { Queue, Worker } from "../proto/gen/arrwdb/v1/queues.ts";
 export { ArrwClient } from "./arrw-client.ts";
 export type { CallSettings } from "./calls.ts";
+export type { DownloadOptions, ExportPiece } from "./download.ts";
 export { ClientError, type ClientErrorCode, type Violation } from "./error.ts";
 export type { DocumentInput, DocumentSource } from "./import-stream.ts";
+export type { IndexJobOptions, RebuildOptions, RegenerateOptions } from "./index-jobs.ts";
 export type { LogLine, LogsOptions } from "./logs.ts";
 export type {
   ArrwClientOptions,
+  ExportOptions,
   ImportOptions,
   JobOptions,
   RetryOptions,

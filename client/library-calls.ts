@@ -13,6 +13,7 @@ import {
   type SearchResponse,
 } from "../proto/gen/arrwdb/v1/libraries.ts";
 import { type CallSettings, connected, type Deadline, goneMeanwhile, present, repeatedly } from "./calls.ts";
+import type { ClientError } from "./error.ts";
 import {
   type ArrwClientOptions,
   CHANNEL_OPTIONS,
@@ -161,6 +162,20 @@ export class LibraryCalls {
    */
   watchLibrary(libraryId: string, options: WatchLibraryOptions = {}): AsyncGenerator<LibraryEvent> {
     return watchLibrary(this.#libraries, libraryId, options);
+  }
+
+  /**
+   * Goes back to the generation before the last swap. @returns the library after it
+   * @throws ClientError FAILED_PRECONDITION, reason NO_PREVIOUS_GENERATION or EMBEDDING_CHANGED
+   */
+  async rollbackGeneration(libraryId: string, settings: CallSettings = {}): Promise<Library> {
+    const stub = this.#libraries;
+    const deadline = this.deadline(settings);
+    // A rollback whose reply was lost has nothing more to go back to.
+    const done = ({ reason }: ClientError, attempt: number) =>
+      attempt > 1 && reason === "NO_PREVIOUS_GENERATION" ? { library: undefined } : undefined;
+    const { library } = await repeatedly(stub, stub.rollbackGeneration, { libraryId }, deadline, done);
+    return library ?? this.getLibrary(libraryId, settings);
   }
 
   protected deadline({ timeoutMs, signal }: CallSettings): Deadline {
