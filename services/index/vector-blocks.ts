@@ -158,7 +158,11 @@ export class VectorBlocks {
   }
 
   rowAt(block: Block, row: number): Float32Array {
-    return block.rows.subarray(row * this.#dimensions, (row + 1) * this.#dimensions);
+    return this.rowsAt(block, row, 1);
+  }
+
+  rowsAt(block: Block, first: number, count: number): Float32Array {
+    return block.rows.subarray(first * this.#dimensions, (first + count) * this.#dimensions);
   }
 
   #eachCached([first, count]: KeyRange, visit: (block: Block, part: KeyRange) => void): void {

@@ -175,22 +175,23 @@ export class VectorIndex {
     }
   }
 
+  /** Vectors that lie beside each other in their block go in as they are, without a copy. */
   #addFew(index: UsearchIndex, end: number): void {
-    const { dimensions } = this.spec.parameters;
     const from = this.#addedThrough + 1;
     const block = this.#blocks.get(this.#blocks.numbers(from, from)[0] as number);
     const blockEnd = Math.min(end, block.base + block.span - 1);
-    const keys: number[] = [];
-    let key = from;
     const atOnce = this.#building ? BUILDING_ADDS_AT_ONCE : ADDS_AT_ONCE;
-    const rows = new Float32Array(atOnce * dimensions);
+    const keys: number[] = [];
+    let first = 0;
+    let key = from;
     for (; key <= blockEnd && keys.length < atOnce; key++) {
       const row = block.rowOf[key - block.base] as number;
       if (row < 0) continue;
-      rows.set(this.#blocks.rowAt(block, row), keys.length * dimensions);
+      if (keys.length === 0) first = row;
+      else if (row !== first + keys.length) break;
       keys.push(key);
     }
-    if (keys.length > 0) index.add(keys, rows.subarray(0, keys.length * dimensions));
+    if (keys.length > 0) index.add(keys, this.#blocks.rowsAt(block, first, keys.length));
     // usearch puts new vectors into the places of removed ones first.
     this.#tombstones = Math.max(0, this.#tombstones - keys.length);
     this.#addedThrough = key - 1;
