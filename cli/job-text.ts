@@ -1,4 +1,5 @@
 import { isTerminal, type Job, JobStatus } from "../client/index.ts";
+import { buildFigureLines, buildResultText } from "./build-text.ts";
 import {
   bytes,
   count,
@@ -49,6 +50,13 @@ export function resultText(job: Job): string {
     const { imported, failed, totalChunks } = result.value;
     const bad = failed > 0n ? `, ${plural(failed, "document")} refused` : "";
     return `${plural(imported, "document")}, ${plural(totalChunks, "chunk")}${bad}`;
+  }
+  const built = result && buildResultText(result);
+  if (built !== undefined) return built;
+  if (result?.$case === "batchExport") {
+    const { documentsExported, chunksExported, format, fileSizeBytes } = result.value;
+    const what = `${plural(documentsExported, "document")}, ${plural(chunksExported, "chunk")}`;
+    return `${what}, ${format}, ${bytes(fileSizeBytes)}`;
   }
   return result?.$case === "echo" && result.value.message ? `"${shortened(result.value.message, 60)}"` : "";
 }
@@ -112,6 +120,7 @@ export function jobDetails(job: Job, libraryName: string | undefined, nowMs: num
       ["job may take", job.totalTimeout ? duration(msOf(job.totalTimeout)) : undefined],
       ["concurrency key", keyText(job)],
     ]),
+    ...buildFigureLines(job),
     ...attemptLines(job, nowMs),
   ];
 }

@@ -1,6 +1,8 @@
 import { Command } from "commander";
 import * as demo from "./commands/demo.ts";
+import * as exportCommand from "./commands/export.ts";
 import * as importCommand from "./commands/import.ts";
+import * as indexJobs from "./commands/index-jobs.ts";
 import * as jobs from "./commands/jobs.ts";
 import * as library from "./commands/library.ts";
 import * as queue from "./commands/queue.ts";
@@ -15,6 +17,8 @@ const COMMANDS: readonly { register(program: Command): void }[] = [
   demo,
   library,
   importCommand,
+  exportCommand,
+  indexJobs,
   jobs,
   search,
   stats,

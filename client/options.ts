@@ -53,6 +53,20 @@ export interface ImportOptions extends CallSettings, JobOptions {
   readonly onSent?: (documents: number) => void;
 }
 
+export interface ExportOptions extends CallSettings, JobOptions {
+  /** Default json: an array of documents. ndjson: one a line, what an import takes. csv: a row for each chunk. */
+  readonly format?: "json" | "ndjson" | "csv";
+  /** With the chunks' vectors. Default false. */
+  readonly includeEmbeddings?: boolean;
+  /** Default false. */
+  readonly gzip?: boolean;
+  /** Idempotency key; default: one of its own. */
+  readonly requestId?: string;
+  /** 0..100; default 3. */
+  readonly maxRetries?: number;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
 /** A SearchRequest without library and query; `k` defaults to 10. */
 export type SearchOptions = Omit<DeepPartial<SearchRequest>, "libraryId" | "query">;
 /** A text, or a vector as long as the library's dimensions. */

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { type ArrwClient, isTerminal, type Job } from "../../client/index.ts";
 import { integer } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
+import { registerDownload } from "../download.ts";
 import { count, duration, roughly, table } from "../format.ts";
 import { registerChanges } from "../job-changes.ts";
 import { type FilterOptions, jobFilter, withFilterOptions } from "../job-filter.ts";
@@ -28,6 +29,7 @@ export function register(program: Command): void {
     .option("--after <cursor>", "all jobs: go on behind this event's cursor (see --json)")
     .action(watch);
   registerLogs(jobs);
+  registerDownload(jobs);
   registerChanges(jobs);
 }
 
