@@ -1,5 +1,6 @@
 import type { ArrwClient, Job } from "../client/index.ts";
 import { JobStatus } from "../client/index.ts";
+import { buildFigureLines } from "./build-text.ts";
 import { endText } from "./job-text.ts";
 import { progressView } from "./progress-view.ts";
 import { note, print } from "./terminal.ts";
@@ -71,6 +72,6 @@ export function nextCommands(jobId: string, address: string): string[] {
 function reportEnd(job: Job, json: boolean): void {
   const completed = job.status === JobStatus.JOB_STATUS_COMPLETED;
   if (!completed) process.exitCode = 1;
-  if (completed && !json) print(endText(job));
+  if (completed && !json) print(endText(job), ...buildFigureLines(job));
   else if (!completed) note(endText(job));
 }

@@ -120,6 +120,18 @@ function show(library: Library, { json }: ClientCommandOptions): void {
   else print(...libraryDetails(library));
 }
 
+function beingBuilt({ buildingGeneration: building }: Library): string {
+  return building > 0n ? `, ${count(building)} is being built` : "";
+}
+
+/** "2, until 2026-01-31 09:04:50: arrw index rollback docs" */
+function previousText(library: Library): string | undefined {
+  const { previousGeneration, previousGenerationExpiresAt: until } = library;
+  if (previousGeneration === 0n) return undefined;
+  const time = until ? `, until ${localTime(until)}` : "";
+  return `${count(previousGeneration)}${time}: \`arrw index rollback ${library.name}\` goes back to it`;
+}
+
 export function libraryTable(libraries: readonly Library[]): string[] {
   const rows = libraries.map((each) => [
     each.name,
@@ -153,7 +165,8 @@ export function libraryDetails(library: Library): string[] {
       ["documents", count(library.documentCount)],
       ["chunks", count(library.chunkCount)],
       ["vectors", `${count(library.vectorCount)}${removed}`],
-      ["generation", count(library.generation)],
+      ["generation", `${count(library.generation)}${beingBuilt(library)}`],
+      ["before it", previousText(library)],
       ["on disk", bytes(library.diskBytes)],
       ["in memory", library.memoryBytes > 0n ? bytes(library.memoryBytes) : "not loaded"],
       ["created", library.createdAt && localTime(library.createdAt)],
