@@ -3,15 +3,17 @@ import { GrpcServer, type ImplementedService, implement } from "../../../platfor
 import { silentLog } from "../../../platform/log.ts";
 import { createRegistry } from "../../../platform/metrics.ts";
 import {
+  type DeleteDocumentsRequest,
   type DocumentUpsert,
   type Fence,
   IndexServiceService,
   type UpsertDocumentsRequest,
 } from "../../../proto/gen/arrwdb/index/v1/index.ts";
 import { Library } from "../../../proto/gen/arrwdb/v1/libraries.ts";
+import { compileFilter } from "../../../services/index/domain/filter.ts";
 import type { Cleanup } from "../../support/temp.ts";
 
-/** The index as an import sees it: one library in memory, with fences, and with faults on request. */
+/** The index as imports and deletions see it: one library in memory, with fences, and with faults on request. */
 export class MemoryIndex {
   readonly libraryId = "books";
   readonly documents = new Map<string, DocumentUpsert>();
@@ -26,6 +28,10 @@ export class MemoryIndex {
   readonly services: ImplementedService[] = [];
   /** Called before an upsert is applied; what it throws is the answer. */
   onUpsert: (request: UpsertDocumentsRequest, signal: AbortSignal) => Promise<void> | void = () => undefined;
+  /** Ids of each deletion that was applied, in order. */
+  readonly deletes: string[][] = [];
+  /** Called when a deletion was applied, before it is answered. */
+  onDeleted: (request: DeleteDocumentsRequest, signal: AbortSignal) => Promise<void> | void = () => undefined;
   readonly #fences = new Map<string, { lease: bigint; open: boolean }>();
   #server: GrpcServer | undefined;
   #port = 0;
@@ -81,7 +87,7 @@ export class MemoryIndex {
 
   #service() {
     const unused = async (): Promise<never> => {
-      throw new ArrwError("UNIMPLEMENTED", "imports don't call this");
+      throw new ArrwError("UNIMPLEMENTED", "jobs don't call this");
     };
     return implement(IndexServiceService, {
       createLibrary: unused,
@@ -89,8 +95,23 @@ export class MemoryIndex {
       listLibraries: unused,
       deleteLibrary: unused,
       getDocument: unused,
-      listDocuments: unused,
-      deleteDocuments: unused,
+      listDocuments: async ({ libraryId, filter, pageSize, pageToken }) => {
+        this.#library(libraryId);
+        const passes = compileFilter(filter ?? { all: [] });
+        const all = [...this.documents.values()].flatMap(({ document }) => document ?? []);
+        const after = all.filter((each) => each.documentId > pageToken && passes(each));
+        const page = after.sort((a, b) => (a.documentId < b.documentId ? -1 : 1)).slice(0, pageSize);
+        const nextPageToken = after.length > pageSize ? (page.at(-1)?.documentId ?? "") : "";
+        return { documents: page.map((each) => ({ ...each, texts: [] })), nextPageToken };
+      },
+      deleteDocuments: async (request, { signal }) => {
+        this.#library(request.libraryId);
+        this.#checkFence(request.fence);
+        const missingIds = request.documentIds.filter((id) => !this.documents.delete(id));
+        this.deletes.push(request.documentIds);
+        await this.onDeleted(request, signal);
+        return { missingIds };
+      },
       search: unused,
       beginLease: async ({ libraryId, fence }) => {
         const answer = this.#library(libraryId);

@@ -35,8 +35,12 @@ export function start(
   return { child, exited, output: () => output };
 }
 
-export async function startWorkerProcess(t: Cleanup, natsUrl: string): Promise<Process> {
+export async function startWorkerProcess(
+  t: Cleanup,
+  natsUrl: string,
+  settings: NodeJS.ProcessEnv = {},
+): Promise<Process> {
   const httpPort = await freePort();
-  const env = { ARRW_NATS_URL: natsUrl, ARRW_WORKER_HTTP_PORT: String(httpPort) };
+  const env = { ARRW_NATS_URL: natsUrl, ARRW_WORKER_HTTP_PORT: String(httpPort), ...settings };
   return { ...start(t, "../../../services/worker/main.ts", [], env), httpPort };
 }
