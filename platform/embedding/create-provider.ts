@@ -2,7 +2,7 @@ import type { EmbeddingConfig } from "../../proto/gen/arrwdb/v1/document.ts";
 import { ArrwError, invalidArgument, type Violation } from "../errors.ts";
 import { HashingProvider } from "./hashing.ts";
 import { NoProvider } from "./none.ts";
-import type { EmbeddingProvider } from "./provider.ts";
+import type { EmbeddingProvider, ProviderOptions } from "./provider.ts";
 import type { RemoteEmbedding, RemoteName } from "./remote-embedding.ts";
 
 /** Names that `EmbeddingConfig.provider` may have. */
@@ -63,7 +63,11 @@ export function completeEmbeddingConfig(config: PlainConfig | undefined): PlainC
  * Makes the provider that a library's configuration names; unset fields mean their defaults.
  * @param remote for openai and cohere @throws ArrwError INVALID_ARGUMENT naming each wrong field under `embedding`
  */
-export function createProvider(config: PlainConfig, remote?: RemoteEmbedding): EmbeddingProvider {
+export function createProvider(
+  config: PlainConfig,
+  options: ProviderOptions = {},
+  remote?: RemoteEmbedding,
+): EmbeddingProvider {
   const { provider, model, dimensions } = completeEmbeddingConfig(config);
   if (provider === "none") return new NoProvider(dimensions);
   if (provider === "hashing") return new HashingProvider(dimensions);
@@ -71,7 +75,7 @@ export function createProvider(config: PlainConfig, remote?: RemoteEmbedding): E
     const message = `this process has no settings for provider ${provider}`;
     throw new ArrwError("FAILED_PRECONDITION", message, { reason: "EMBEDDING_NOT_SET_UP" });
   }
-  return remote.provider(provider as RemoteName, model, dimensions);
+  return remote.provider(provider as RemoteName, model, dimensions, options);
 }
 
 function quoted(text: string): string {

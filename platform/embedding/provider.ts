@@ -31,5 +31,10 @@ export interface EmbeddingProvider {
   ): Promise<EmbeddedTexts>;
 }
 
+export interface ProviderOptions {
+  /** Vectors that the process remembers from before are not used: the model behind the name may be another now. */
+  readonly anew?: boolean;
+}
+
 /** Makes the provider that a library's configuration names. @throws ArrwError INVALID_ARGUMENT for an unknown one */
-export type CreateProvider = (config: EmbeddingConfig) => EmbeddingProvider;
+export type CreateProvider = (config: EmbeddingConfig, options?: ProviderOptions) => EmbeddingProvider;

@@ -6,7 +6,7 @@ import { CallLimiter } from "./call-limiter.ts";
 import { cohere } from "./cohere.ts";
 import { EmbeddingMetrics } from "./embedding-metrics.ts";
 import { openai } from "./openai.ts";
-import type { EmbeddingProvider } from "./provider.ts";
+import type { EmbeddingProvider, ProviderOptions } from "./provider.ts";
 import { type Patience, RemoteCalls } from "./remote-calls.ts";
 import { RemoteProvider } from "./remote-provider.ts";
 import { VectorMemory } from "./vector-memory.ts";
@@ -85,12 +85,17 @@ export class RemoteEmbedding {
     };
   }
 
-  provider(name: RemoteName, model: string, dimensions: number): EmbeddingProvider {
+  provider(
+    name: RemoteName,
+    model: string,
+    dimensions: number,
+    { anew = false }: ProviderOptions = {},
+  ): EmbeddingProvider {
     return new RemoteProvider({
       calls: this.#calls[name],
       model,
       dimensions,
-      memory: this.#memory,
+      memory: anew ? new VectorMemory(this.#settings.ARRW_EMBEDDING_CACHE_BYTES) : this.#memory,
       batchTexts: this.#settings.ARRW_EMBEDDING_BATCH_TEXTS,
     });
   }

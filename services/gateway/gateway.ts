@@ -78,7 +78,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     port: config.ARRW_GATEWAY_GRPC_PORT,
     services: [
       jobService({ scheduler, index, spool, watches, logs, jobWatches, downloads, items }),
-      libraryService(index, (embedding) => createProvider(embedding, remote)),
+      libraryService(index, (embedding, options) => createProvider(embedding, options, remote)),
       queueService(scheduler),
       healthService({
         [JOB_SERVICE]: [checks.nats, checks.scheduler],

@@ -33,7 +33,7 @@ const remote = new RemoteEmbedding({
   log,
   registry,
 });
-const createEmbedding: CreateProvider = (embedding) => createProvider(embedding, remote);
+const createEmbedding: CreateProvider = (embedding, options) => createProvider(embedding, options, remote);
 const handlers = new HandlerRegistry().add(echo).add(
   new BatchImport({
     index,

@@ -1,4 +1,5 @@
 import { completeEmbeddingConfig } from "../../../platform/embedding/create-provider.ts";
+import { embeddingId } from "../../../platform/embedding/embedding-id.ts";
 import type { CreateProvider } from "../../../platform/embedding/provider.ts";
 import { ArrwError } from "../../../platform/errors.ts";
 import {
@@ -71,7 +72,9 @@ class Regeneration {
     this.#context = context;
     this.#counts = decodeCounts(job.checkpoint);
     this.#embedding = targetOf(job);
-    const provider = options.createProvider(this.#embedding);
+    // The same embedding once more means vectors that are really made anew.
+    const anew = embeddingId(this.#embedding) === libraryOf(job).embeddingId;
+    const provider = options.createProvider(this.#embedding, { anew });
     const wanted = {
       kind: BuildKind.BUILD_KIND_REGENERATE,
       embedding: spec.embedding ? this.#embedding : undefined,

@@ -23,7 +23,7 @@ interface Rig {
   readonly provider: EmbeddingProvider;
   readonly registry: Registry;
   /** Another provider of the same process. */
-  another(name: string, model?: string): EmbeddingProvider;
+  another(name: string, model?: string, anew?: boolean): EmbeddingProvider;
   /** What was logged. */
   readonly log: string[];
 }
@@ -52,8 +52,8 @@ async function rig(t: Cleanup, options: RigOptions = {}): Promise<Rig> {
     log: createLog("test", "trace", { write: (line) => void log.push(line) }),
     registry,
   });
-  const another = (name: string, model = "small"): EmbeddingProvider =>
-    createProvider({ provider: name, model, dimensions: DIMENSIONS }, remote);
+  const another = (name: string, model = "small", anew = false): EmbeddingProvider =>
+    createProvider({ provider: name, model, dimensions: DIMENSIONS }, { anew }, remote);
   return { server, provider: another(options.name ?? "openai"), another, registry, log };
 }
 
@@ -127,12 +127,17 @@ test("a text is asked for once: repeated within a call or soon after", async (t)
   assertRows(await another("openai").embed(["c"], never), ["c"]);
   assert.deepEqual(server.chargedTwice, []);
   assert.equal(server.calls.length, 2);
+  // Made anew, but not twice.
+  const anew = another("openai", "small", true);
+  await anew.embed(["c", "c"], never);
+  await anew.embed(["c"], never);
+  assert.equal(server.calls.length, 3);
   await another("openai", "large").embed(["c"], never);
   assert.deepEqual(server.chargedTwice, ["c"]);
   for (const [source, count] of [
-    ["provider", 4],
-    ["memory", 2],
-    ["repeated", 2],
+    ["provider", 5],
+    ["memory", 3],
+    ["repeated", 3],
   ] as const) {
     assert.equal(await countOf(registry, "arrw_embedding_texts_total", { source }), count, source);
   }

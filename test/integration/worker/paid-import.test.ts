@@ -74,7 +74,7 @@ async function start(test: Cleanup, { env, patience }: RigOptions = {}): Promise
           index: client,
           objects: new JetStreamObjects(nats),
           nats,
-          createProvider: (config) => createProvider(config, remote),
+          createProvider: (config, options) => createProvider(config, options, remote),
           batchChunks: BATCH_CHUNKS,
         }),
       );
