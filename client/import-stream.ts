@@ -1,3 +1,4 @@
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { type ClientWritableStream, Metadata } from "@grpc/grpc-js";
 import type { DeepPartial, Document } from "../proto/gen/arrwdb/v1/document.ts";
 import {
@@ -5,6 +6,7 @@ import {
   type ImportDocumentsResponse,
   type Job,
   type JobServiceClient,
+  JobServiceService,
   type SubmitJobRequest,
 } from "../proto/gen/arrwdb/v1/jobs.ts";
 import type { Deadline } from "./calls.ts";
@@ -31,13 +33,23 @@ export async function importStream(
   const answered = new Promise<Job>((resolve, reject) => {
     const onAnswer = (
       error: Parameters<typeof fromServiceError>[0] | null,
-      answer: ImportDocumentsResponse,
+      answer?: ImportDocumentsResponse,
     ) => {
       if (error) reject(signal?.aborted ? cancelled(signal) : fromServiceError(error));
-      else if (answer.job) resolve(answer.job);
+      else if (answer?.job) resolve(answer.job);
       else reject(new ClientError("INTERNAL", "the server answered without a job"));
     };
-    stream = stub.importDocuments(new Metadata(), { deadline: deadlineMs }, onAnswer);
+    const { path, responseDeserialize } = JobServiceService.importDocuments;
+    const options = { deadline: deadlineMs };
+    const { encode } = new Encoder();
+    stream = stub.makeClientStreamRequest(
+      path,
+      encode,
+      responseDeserialize,
+      new Metadata(),
+      options,
+      onAnswer,
+    );
   });
   const unlessAnswered = interruptedBy(answered);
   let sent = 0;
@@ -61,6 +73,20 @@ export async function importStream(
   } finally {
     signal?.removeEventListener("abort", onAbort);
   }
+}
+
+/** Encodes all messages of a stream with one writer: a new one for each grows its buffer from nothing every time. */
+class Encoder {
+  #writer = new BinaryWriter();
+
+  readonly encode = (message: ImportDocumentsRequest): Buffer => {
+    const writer = this.#writer;
+    // An encoder that throws would leave its bytes behind for the next message.
+    this.#writer = new BinaryWriter();
+    const { buffer, byteOffset, byteLength } = ImportDocumentsRequest.encode(message, writer).finish();
+    this.#writer = writer;
+    return Buffer.from(buffer, byteOffset, byteLength);
+  };
 }
 
 type Interruptible = <T>(work: T | PromiseLike<T>) => Promise<T>;
