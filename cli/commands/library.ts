@@ -29,7 +29,7 @@ export function register(program: Command): void {
   withClientOptions(library.command("create <name>"))
     .description("create a library")
     .option("--id <id>", "its id; default: made")
-    .option("--provider <name>", "who embeds: hashing or none; default hashing")
+    .option("--provider <name>", "who embeds: hashing, openai, cohere or none; default hashing")
     .option("--model <name>", "the provider's model")
     .option("--dimensions <n>", "length of every vector, 1..16384; default 256", integer)
     .option("--metric <name>", "cos, ip or l2sq; default cos")
