@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { CreateProvider, EmbeddingProvider } from "../../platform/embedding/provider.ts";
+import { encode } from "../../platform/encode.ts";
 import { ArrwError, invalidArgument, toArrwError } from "../../platform/errors.ts";
 import type { CallContext } from "../../platform/grpc/server.ts";
 import { SearchRequest as IndexSearch, IndexServiceService } from "../../proto/gen/arrwdb/index/v1/index.ts";
@@ -44,7 +45,7 @@ export class Search {
     if (violations.length > 0) throw invalidArgument(violations);
     if (known instanceof ArrwError) throw known;
     const { k, efSearch, filter, includeText, exact } = request;
-    const bytes = IndexSearch.encode({
+    const bytes = encode(IndexSearch, {
       libraryId: known.library.libraryId,
       embeddingId: known.embeddingId,
       vector: await this.#vector(request, known, context),
@@ -53,9 +54,9 @@ export class Search {
       filter,
       includeText,
       exact,
-    }).finish();
+    });
     // SearchResponse is the same on both sides.
-    return this.#index.call(IndexServiceService.search, Buffer.from(bytes), context);
+    return this.#index.call(IndexServiceService.search, bytes, context);
   }
 
   async #vector(request: SearchRequest, known: KnownLibrary, context: CallContext): Promise<Buffer> {

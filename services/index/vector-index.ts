@@ -199,7 +199,7 @@ export class VectorIndex {
 
   async search(spec: SearchSpec): Promise<SearchResult> {
     this.catchUp();
-    const query = Float32Array.from(spec.vector);
+    const query = spec.vector.slice();
     if (this.spec.parameters.metric === "cos") fitNorm(query);
     if (spec.mode === "keys") return this.#rank(spec.keys ?? new Float64Array(), query, spec.k);
     if (spec.mode === "exact" || !this.#index)
