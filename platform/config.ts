@@ -183,6 +183,18 @@ export const SETTINGS = {
     10_000_000,
     "newest events that each library keeps for WatchLibrary",
   ),
+  ARRW_INDEX_GENERATION_RETENTION_MS: integer(
+    86_400_000,
+    1_000,
+    31_536_000_000,
+    "time that the index before a swap is kept for a rollback",
+  ),
+  ARRW_INDEX_MEMORY_LIMIT_BYTES: integer(
+    0,
+    0,
+    1_099_511_627_776,
+    "memory of loaded indexes; a build that would exceed it is refused; 0 = three quarters of what there is",
+  ),
 } as const satisfies Record<string, Setting<number> | Setting<string>>;
 
 export type SettingName = keyof typeof SETTINGS;

@@ -78,6 +78,12 @@ export function readResult(store: Store, jobId: string, run: number): BuildResul
   return store.buildResults.get(resultKey(jobId, run));
 }
 
+/** What came of the job under this lease. */
+export function resultOfLease(store: Store, jobId: string, lease: string): BuildResultRow | undefined {
+  const rows = [...store.buildResults.getRange()];
+  return rows.find(({ key, value }) => value.lease === lease && key.toString().endsWith(` ${jobId}`))?.value;
+}
+
 /** Inside a transaction. */
 export function writeResult(store: Store, jobId: string, run: number, row: BuildResultRow): void {
   const old = [...store.buildResults.getRange()].filter(({ value }) => row.atMs - value.atMs > RESULT_TTL_MS);

@@ -1,4 +1,3 @@
-import type { Logger } from "../../platform/log.ts";
 import { measure } from "./build-measure.ts";
 import type { BuildFigures, BuildRow } from "./build-rows.ts";
 import { isWithin, largestValue } from "./domain/vector-bounds.ts";
@@ -6,6 +5,7 @@ import type { Generation } from "./generation.ts";
 import { chunksAfter } from "./generation-writer.ts";
 import { lastKeyOf } from "./generations.ts";
 import type { LibraryIndex } from "./library-index.ts";
+import type { DocumentWrite } from "./library-writer.ts";
 import { readState, type Store } from "./store.ts";
 
 export type BuildPhase = "embedding" | "building" | "verifying" | "ready";
@@ -24,7 +24,6 @@ export interface BuildOptions {
   readonly row: BuildRow;
   readonly generation: Generation;
   readonly store: Store;
-  readonly log: Logger;
   /** The generation that answers now. */
   readonly live: () => Generation;
   /** It failed; called once. */
@@ -45,7 +44,7 @@ export class Build {
   readonly #stop = new AbortController();
   /** Stored vectors before this key were there when it began. */
   readonly #firstKeys: number;
-  /** undefined = no bound that the live generation doesn't have. */
+  /** undefined = any finite value will do, or each was looked at when it came. */
   readonly #largest: number | undefined;
   row: BuildRow;
   phase: BuildPhase;
@@ -54,15 +53,14 @@ export class Build {
   #pacedThrough = 0;
 
   constructor(options: BuildOptions) {
-    const { row, generation, store, live } = options;
+    const { row, generation, store } = options;
     this.#options = options;
     this.row = row;
     this.generation = generation;
     this.phase = row.kind === "regenerate" ? "embedding" : "building";
     this.#firstKeys = readState(store).nextKey;
     const largest = largestValue(generation.row.metric, generation.row.scalar);
-    const before = largestValue(live().row.metric, live().row.scalar);
-    this.#largest = row.kind !== "regenerate" && largest < before ? largest : undefined;
+    this.#largest = row.kind !== "regenerate" && Number.isFinite(largest) ? largest : undefined;
   }
 
   /** Runs until it is ready; a failure is told. */
@@ -94,14 +92,12 @@ export class Build {
     this.generation.index?.changed();
   }
 
-  /**
-   * Makes a writer wait when the build would else never catch up, or fall behind again.
-   * @param vectors each document's, packed
-   */
-  async admit(count: number, vectors: Iterable<Buffer>, signal: AbortSignal): Promise<void> {
+  /** Makes a writer wait when the build would else never catch up, or fall behind again. @throws the signal's reason */
+  async admit(documents: readonly DocumentWrite[], signal: AbortSignal): Promise<void> {
     if (this.row.kind === "regenerate") return;
-    this.#check(vectors);
+    this.#check(documents);
     const index = this.generation.index;
+    const count = documents.reduce((sum, { texts }) => sum + texts.length, 0);
     if (!index) return;
     if (this.phase !== "building") return index.room(count, signal);
     if (index.progress.addedThrough < this.#firstKeys - 1) return;
@@ -119,17 +115,22 @@ export class Build {
   }
 
   /** A vector that the live generation takes and this one can't ends it. */
-  #check(vectors: Iterable<Buffer>): void {
+  #check(documents: readonly DocumentWrite[]): void {
     const max = this.#largest;
     if (max === undefined || this.#stop.signal.aborted) return;
-    for (const bytes of vectors) {
-      const values = new Float32Array(bytes.length >> 2);
-      new Uint8Array(values.buffer).set(bytes);
+    for (const { documentId, vectors } of documents) {
+      const values = new Float32Array(vectors.length >> 2);
+      new Uint8Array(values.buffer).set(vectors);
       if (isWithin(values, max)) continue;
       this.stop();
-      this.#options.onFailed(outOfBounds("a document that was written meanwhile", max));
+      this.#options.onFailed(outOfBounds(documentId, max));
       return;
     }
+  }
+
+  /** It is live: writers no longer wait for it as for a build. */
+  leave(): void {
+    this.#stop.abort();
   }
 
   /** Ends what it is doing; nothing is removed. */
@@ -178,14 +179,14 @@ export class Build {
     const key = await index.thread.keyBeyond(max);
     if (key === 0) return;
     const [documentId = ""] = this.#options.store.chunks.get(key) ?? [];
-    throw outOfBounds(`document ${JSON.stringify(documentId)}`, max);
+    throw outOfBounds(documentId, max);
   }
 }
 
-function outOfBounds(what: string, max: number): BuildFailure {
+function outOfBounds(documentId: string, max: number): BuildFailure {
   return new BuildFailure(
     "VECTORS_OUT_OF_BOUNDS",
-    `a vector of ${what} has values beyond -${max}..${max}, which the new index can't hold`,
+    `a vector of document ${JSON.stringify(documentId)} has values beyond -${max}..${max}, which the new index can't hold`,
   );
 }
 

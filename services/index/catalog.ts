@@ -23,6 +23,7 @@ export class Catalog {
   readonly #env: RootDatabase;
   readonly #rows: Database<LibraryRow, number>;
   readonly #deleting: Database<boolean, number>;
+  readonly #unsettled: Database<boolean, number>;
   readonly #counters: Database<number, string>;
   readonly #byId = new Map<string, LibraryRow>();
   readonly #byName = new Map<string, LibraryRow>();
@@ -31,6 +32,7 @@ export class Catalog {
     this.#env = open({ path: folder, maxDbs: 12 });
     this.#rows = this.#env.openDB({ name: "libraries" });
     this.#deleting = this.#env.openDB({ name: "deleting" });
+    this.#unsettled = this.#env.openDB({ name: "unsettled" });
     this.#counters = this.#env.openDB({ name: "counters" });
     for (const { value } of this.#rows.getRange()) this.#remember(value);
   }
@@ -90,11 +92,26 @@ export class Catalog {
     return row;
   }
 
+  /** Libraries that hold more than their live generation: somebody has to look after it. */
+  unsettled(): LibraryRow[] {
+    const numbers = new Set(this.#unsettled.getKeys());
+    return [...this.#byId.values()].filter(({ number }) => numbers.has(number));
+  }
+
+  async markUnsettled(number: number): Promise<void> {
+    if (!this.#unsettled.doesExist(number)) await durably(this.#env, () => this.#unsettled.put(number, true));
+  }
+
+  async markSettled(number: number): Promise<void> {
+    await durably(this.#env, () => this.#unsettled.remove(number));
+  }
+
   /** From here on nobody finds it; its folder is in `unfinished` until `finishDeleting`. */
   async beginDeleting(row: LibraryRow): Promise<void> {
     this.#forget(row);
     await durably(this.#env, () => {
       this.#rows.remove(row.number);
+      this.#unsettled.remove(row.number);
       this.#deleting.put(row.number, true);
     });
   }

@@ -12,6 +12,8 @@ const NAMES = [
   "ARRW_INDEX_VECTOR_CACHE_BYTES",
   "ARRW_INDEX_SNAPSHOT_CHANGES",
   "ARRW_INDEX_WATCH_EVENTS",
+  "ARRW_INDEX_GENERATION_RETENTION_MS",
+  "ARRW_INDEX_MEMORY_LIMIT_BYTES",
 ] as const;
 
 export type IndexConfig = Settings<(typeof NAMES)[number]>;

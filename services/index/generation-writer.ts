@@ -1,4 +1,5 @@
 import { type BuildResultRow, type BuildRow, readBuild, readPrevious, writeResult } from "./build-rows.ts";
+import { rememberTexts } from "./build-vectors.ts";
 import { EVENT } from "./event-log.ts";
 import { forgetGeneration } from "./generations.ts";
 import type { FenceClaim, LibraryWriter } from "./library-writer.ts";
@@ -54,16 +55,24 @@ export class GenerationWriter {
   /** @throws LEASE_FENCED */
   addVectors(
     claim: FenceClaim,
-    set: string,
+    target: GenerationRow,
     through: number,
-    vectors: Iterable<readonly [key: number, vector: Buffer]>,
+    vectors: readonly (readonly [key: number, vector: Buffer])[],
   ): Promise<void> {
     const store = this.#store;
     return durably(store.env, () => {
       this.#writer.assertFence(claim);
-      const rows = store.vectors(set);
-      for (const [key, vector] of vectors) if (store.chunks.doesExist(key)) rows.put(key, vector);
-      store.vectorSets.put(set, { through });
+      const rows = store.vectors(target.vectors);
+      const there = vectors.filter(([key]) => store.chunks.doesExist(key));
+      for (const [key, vector] of there) rows.put(key, vector);
+      rememberTexts(
+        store,
+        target,
+        there.map(([key]) => key),
+      );
+      // Of two calls side by side the one that brings less may come last.
+      const before = store.vectorSets.get(target.vectors)?.through ?? 0;
+      store.vectorSets.put(target.vectors, { through: Math.max(before, through) });
     });
   }
 
@@ -91,11 +100,10 @@ export class GenerationWriter {
     });
   }
 
-  /** Takes a build away. @param claim undefined = it is taken away whatever its job's fence says @throws LEASE_FENCED */
-  drop(build: BuildRow, claim?: FenceClaim, result?: BuildResultRow): Promise<void> {
+  /** Takes a build away. @param result what its job is told from here on */
+  drop(build: BuildRow, result?: BuildResultRow): Promise<void> {
     const store = this.#store;
     return durably(store.env, () => {
-      this.#writer.assertFence(claim);
       if (readBuild(store)?.generation === build.generation) store.builds.remove(CURRENT);
       forgetGeneration(store, build.generation);
       if (result) writeResult(store, build.jobId, build.run, result);
@@ -126,19 +134,20 @@ export class GenerationWriter {
     });
   }
 
-  /** Forgets the previous generation if its time is over. */
-  async expire(nowMs: number): Promise<void> {
+  /** Forgets the previous generation if its time is over. @returns its number */
+  async expire(nowMs: number): Promise<number | undefined> {
     const store = this.#store;
     const due = (): number | undefined => {
       const previous = readPrevious(store);
       return previous && previous.expiresAtMs <= nowMs ? previous.generation : undefined;
     };
-    if (due() === undefined) return;
-    await durably(store.env, () => {
+    if (due() === undefined) return undefined;
+    return durably(store.env, () => {
       const generation = due();
-      if (generation === undefined) return;
+      if (generation === undefined) return undefined;
       store.previous.remove(CURRENT);
       forgetGeneration(store, generation);
+      return generation;
     });
   }
 }

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, type Registry } from "../../platform/metrics.ts";
 import type { Libraries } from "./libraries.ts";
 
+const BUILD_BUCKETS = [0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3_600, 14_400];
 const BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
 
 /** The index service's own metrics; none has a label per library. */
@@ -35,6 +36,29 @@ export class IndexMetrics {
       help: "WatchChanges streams now",
       registers,
     });
+    const builds = new Counter({
+      name: "arrw_index_builds_total",
+      help: "Builds of generations that ended",
+      labelNames: ["kind", "outcome"],
+      registers,
+    });
+    const buildSeconds = new Histogram({
+      name: "arrw_index_build_seconds",
+      help: "Duration of builds from their start to their end",
+      labelNames: ["kind"],
+      buckets: BUILD_BUCKETS,
+      registers,
+    });
+    const buildRecall = new Gauge({
+      name: "arrw_index_build_recall",
+      help: "Recall@10 of the last build that was measured, on its sample",
+      registers,
+    });
+    libraries.onBuildEnded(({ kind, outcome, seconds, recall }) => {
+      builds.inc({ kind, outcome });
+      if (outcome !== "not_needed") buildSeconds.observe({ kind }, seconds);
+      if (recall !== undefined) buildRecall.set(recall);
+    });
     const gauge = (name: string, help: string, value: (totals: Libraries["totals"]) => number): void => {
       new Gauge({
         name,
@@ -50,5 +74,7 @@ export class IndexMetrics {
     gauge("arrw_index_chunks", "Chunks in open libraries", ({ chunks }) => chunks);
     gauge("arrw_index_vectors", "Vectors in loaded indexes", ({ vectors }) => vectors);
     gauge("arrw_index_behind", "Vectors stored that no index has yet", ({ behind }) => behind);
+    gauge("arrw_index_memory_bytes", "Memory of loaded indexes", ({ memoryBytes }) => memoryBytes);
+    gauge("arrw_index_builds_running", "Generations being built", ({ builds: running }) => running);
   }
 }

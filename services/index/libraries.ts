@@ -1,4 +1,5 @@
 import { mkdir, readdir, rm } from "node:fs/promises";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import { notFound, unavailable } from "../../platform/errors.ts";
 import type { Part } from "../../platform/lifecycle.ts";
@@ -7,6 +8,7 @@ import { acquirePidLock, type PidLock } from "../../platform/pid-lock.ts";
 import { Catalog, type LibraryConfig, type LibraryRow } from "./catalog.ts";
 import { CommitSignals } from "./commit-signals.ts";
 import { Library } from "./library.ts";
+import type { BuildEnd } from "./library-builds.ts";
 import type { VectorPool } from "./vector-pool.ts";
 
 export interface LibrariesOptions {
@@ -17,6 +19,24 @@ export interface LibrariesOptions {
   readonly maxOpen: number;
   readonly snapshotChanges: number;
   readonly watchEvents: number;
+  /** How long a generation is kept after it was swapped out. */
+  readonly generationRetentionMs: number;
+  /** Memory that loaded indexes may take; 0 = three quarters of what this process can have. */
+  readonly memoryLimitBytes: number;
+  /** A build without a call for so long is dropped; default 30,000. */
+  readonly buildKeepAliveMs?: number;
+}
+
+export interface LibraryTotals {
+  readonly open: number;
+  readonly documents: number;
+  readonly chunks: number;
+  readonly vectors: number;
+  readonly behind: number;
+  /** Of loaded indexes. */
+  readonly memoryBytes: number;
+  /** Under way. */
+  readonly builds: number;
 }
 
 interface OpenLibrary {
@@ -26,6 +46,13 @@ interface OpenLibrary {
   readonly idle: (() => void)[];
 }
 
+const BUILD_KEEP_ALIVE_MS = 30_000;
+/** Previous generations are looked after this often. */
+const SETTLE_EVERY_MS = 60 * 60 * 1_000;
+/** Threads that belong to one index each, before idle libraries give theirs up. */
+const MAX_OWN_THREADS = 8;
+/** Memory and threads of open libraries are summed up this often at most. */
+const WEIGH_EVERY_MS = 1_000;
 /** A stopping service makes last snapshots for this long; what is left is replayed by the next start. */
 const SAVE_MS = 1_000;
 
@@ -39,10 +66,16 @@ export class Libraries implements Part {
   /** By number, the least recently used first. */
   readonly #open = new Map<number, OpenLibrary>();
   readonly #closing = new Map<number, Promise<void>>();
+  readonly #memoryLimitBytes: number;
+  #onBuildEnded: (end: BuildEnd) => void = () => undefined;
+  #settling: Promise<void> | undefined;
+  #settleTimer: NodeJS.Timeout | undefined;
+  #weighedAtMs = 0;
   #stopped = false;
 
   constructor(options: LibrariesOptions) {
     this.#options = options;
+    this.#memoryLimitBytes = options.memoryLimitBytes || Math.floor(availableBytes() * 0.75);
   }
 
   /** @throws when another living process uses the folder */
@@ -53,6 +86,34 @@ export class Libraries implements Part {
     this.#catalog = new Catalog(join(folder, "catalog"));
     for (const number of this.#catalog.unfinished()) await this.#removeFiles(number);
     await this.#removeOrphans(this.#catalog);
+    this.#settleTimer = setInterval(() => void this.settle(Date.now()), SETTLE_EVERY_MS).unref();
+    void this.settle(Date.now());
+  }
+
+  /** One listener: told whenever a build ends. */
+  onBuildEnded(listener: (end: BuildEnd) => void): void {
+    this.#onBuildEnded = listener;
+  }
+
+  /** Opens the libraries that hold more than their live generation, so that it goes when its time is over. */
+  settle(nowMs: number): Promise<void> {
+    this.#settling ??= this.#settle(nowMs).finally(() => {
+      this.#settling = undefined;
+    });
+    return this.#settling;
+  }
+
+  async #settle(nowMs: number): Promise<void> {
+    const catalog = this.#ready();
+    for (const row of catalog.unsettled()) {
+      if (this.#stopped) return;
+      await this.use(row.id, async (library) => {
+        await library.builds.expire(nowMs);
+        if (!library.builds.unsettled) await catalog.markSettled(row.number);
+      }).catch((error: unknown) =>
+        this.#options.log.error({ err: error }, "a library can't be looked after"),
+      );
+    }
   }
 
   /** Why calls can't be served; undefined = they can. */
@@ -61,8 +122,8 @@ export class Libraries implements Part {
   }
 
   /** Sums over the open libraries; a library that isn't open counts nothing. */
-  get totals(): { open: number; documents: number; chunks: number; vectors: number; behind: number } {
-    const totals = { open: 0, documents: 0, chunks: 0, vectors: 0, behind: 0 };
+  get totals(): LibraryTotals {
+    const totals = { open: 0, documents: 0, chunks: 0, vectors: 0, behind: 0, memoryBytes: 0, builds: 0 };
     for (const { library } of this.#open.values()) {
       const { documents, chunks } = library.state;
       totals.open += 1;
@@ -70,6 +131,8 @@ export class Libraries implements Part {
       totals.chunks += chunks;
       totals.vectors += library.vectors;
       totals.behind += library.behind;
+      totals.memoryBytes += library.memoryBytes;
+      if (library.builds.building !== undefined) totals.builds += 1;
     }
     return totals;
   }
@@ -121,6 +184,9 @@ export class Libraries implements Part {
   async stop(): Promise<void> {
     if (this.#stopped) return;
     this.#stopped = true;
+    clearInterval(this.#settleTimer);
+    for (const { library } of this.#open.values()) library.interrupt();
+    await this.#settling?.catch(() => undefined);
     const saveUntil = performance.now() + SAVE_MS;
     for (const [number, open] of [...this.#open]) {
       await unused(open);
@@ -144,7 +210,7 @@ export class Libraries implements Part {
   }
 
   #openLibrary(row: LibraryRow): Library {
-    const { pool, log, snapshotChanges, watchEvents } = this.#options;
+    const { pool, log, snapshotChanges, watchEvents, generationRetentionMs } = this.#options;
     return new Library({
       row,
       folder: this.#folder(row.number),
@@ -153,14 +219,50 @@ export class Libraries implements Part {
       snapshotChanges,
       watchEvents,
       onCommit: () => this.commits.raise(row.number),
+      builds: {
+        memory: {
+          limitBytes: this.#memoryLimitBytes,
+          makeRoom: (bytes) => this.#makeRoom(bytes),
+        },
+        retentionMs: generationRetentionMs,
+        keepAliveMs: this.#options.buildKeepAliveMs ?? BUILD_KEEP_ALIVE_MS,
+        markUnsettled: () => this.#ready().markUnsettled(row.number),
+        onBuildEnded: (end) => this.#onBuildEnded(end),
+      },
     });
   }
 
   #closeUnused(): void {
-    for (const [number, open] of this.#open) {
-      if (this.#open.size <= this.#options.maxOpen) return;
-      if (open.uses === 0) void this.#close(number, open);
-    }
+    if (this.#open.size > this.#options.maxOpen)
+      this.#closeIdle(() => this.#open.size > this.#options.maxOpen);
+    if (performance.now() - this.#weighedAtMs < WEIGH_EVERY_MS) return;
+    this.#weighedAtMs = performance.now();
+    const libraries = [...this.#open.values()].map(({ library }) => library);
+    let threads = libraries.filter(({ ownsThread }) => ownsThread).length;
+    this.#closeIdle((library) => threads > MAX_OWN_THREADS && library.ownsThread && threads-- > 0);
+    void this.#makeRoom(0);
+  }
+
+  /** Closes the least recently used idle libraries that `which` says so of. */
+  #closeIdle(which: (library: Library) => boolean): Promise<void>[] {
+    const closed: Promise<void>[] = [];
+    for (const [number, open] of this.#open)
+      if (open.uses === 0 && !open.library.builds.busy && which(open.library))
+        closed.push(this.#close(number, open));
+    return closed;
+  }
+
+  /** Closes idle libraries until there is room for `bytes` more. @returns what loaded indexes take then */
+  async #makeRoom(bytes: number): Promise<number> {
+    const room = this.#memoryLimitBytes - bytes;
+    let used = this.totals.memoryBytes;
+    const closed = this.#closeIdle(({ memoryBytes }) => {
+      if (used <= room || memoryBytes === 0) return false;
+      used -= memoryBytes;
+      return true;
+    });
+    await Promise.all(closed);
+    return used;
   }
 
   #close(number: number, open: OpenLibrary, save = true): Promise<void> {
@@ -194,6 +296,12 @@ export class Libraries implements Part {
     if (!this.#catalog) throw new Error("the catalog is not open");
     return this.#catalog;
   }
+}
+
+/** Memory that this process can have: the machine's, or less in a container. */
+function availableBytes(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
 function unused(open: OpenLibrary): Promise<void> {

@@ -90,9 +90,10 @@ export class LibraryIndex {
     this.#wake();
   }
 
-  /** Resolves when it has moved on, or is closed. */
+  /** Resolves when it has moved on, or the signal is aborted. @throws when it is closed */
   async moved(signal: AbortSignal): Promise<void> {
-    if (!this.#closed && !signal.aborted) await this.#nextProgress(signal);
+    if (this.#closed) throw new Error("the index was closed");
+    if (!signal.aborted) await this.#nextProgress(signal);
   }
 
   /** The `ef` is cut to what an index may be asked. */

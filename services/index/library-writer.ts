@@ -139,6 +139,11 @@ export class LibraryWriter {
     return this.#fence(jobId)?.open === true;
   }
 
+  /** Whether the lease may still change the library. */
+  holds({ jobId, lease }: FenceClaim): boolean {
+    return refuseMutation(this.#fence(jobId), lease) === undefined;
+  }
+
   /** @throws LEASE_FENCED */
   assertFence(claim: FenceClaim | undefined): void {
     if (!claim) return;

@@ -4,6 +4,7 @@ import { notFound } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Document, Filter } from "../../proto/gen/arrwdb/v1/document.ts";
 import type { Hit, Library as LibraryMessage } from "../../proto/gen/arrwdb/v1/libraries.ts";
+import { readPrevious } from "./build-rows.ts";
 import type { LibraryRow } from "./catalog.ts";
 import { ChangeLog } from "./change-log.ts";
 import { type DocumentPage, DocumentReader } from "./document-reader.ts";
@@ -14,6 +15,7 @@ import { Exports } from "./exports.ts";
 import { Generation, type OwnThread } from "./generation.ts";
 import { prepareFiles } from "./generation-files.ts";
 import { ensureGeneration, liveGeneration } from "./generations.ts";
+import { type BuildHost, LibraryBuilds } from "./library-builds.ts";
 import type { LibrarySearch } from "./library-search.ts";
 import { type DocumentWrite, type FenceClaim, LibraryWriter } from "./library-writer.ts";
 import {
@@ -35,6 +37,10 @@ export interface LibraryOptions {
   readonly snapshotChanges: number;
   /** Events kept for those who watch. */
   readonly watchEvents: number;
+  readonly builds: Pick<
+    BuildHost,
+    "memory" | "retentionMs" | "keepAliveMs" | "markUnsettled" | "onBuildEnded"
+  >;
   /** Something was committed; maybe a change. */
   readonly onCommit: () => void;
 }
@@ -50,7 +56,10 @@ export class Library {
   readonly #reader: DocumentReader;
   readonly #scan: DocumentScan;
   readonly #changeLog: ChangeLog;
-  readonly #live: Generation;
+  readonly builds: LibraryBuilds;
+  #live: Generation;
+  /** A swap that is being committed. */
+  #routing: Promise<void> | undefined;
   #prepared: Promise<void> | undefined;
   #deleted = false;
 
@@ -67,11 +76,32 @@ export class Library {
     this.#writer = new LibraryWriter(this.#store, this.#events, this.#exports);
     this.#reader = new DocumentReader(this.#store);
     this.#live = this.#newGeneration(liveGeneration(this.#store));
+    this.builds = new LibraryBuilds({
+      ...options.builds,
+      store: this.#store,
+      writer: this.#writer,
+      log: options.log,
+      folder: join(options.folder, "index"),
+      live: () => this.#live,
+      newGeneration: (row, own) => this.#newGeneration(row, own),
+      route: (commit) => this.#route(commit),
+    });
   }
 
-  /** Answers searches. */
-  get live(): Generation {
+  /** The generation that answers; a swap that is being committed is waited for. */
+  async live(): Promise<Generation> {
+    while (this.#routing) await this.#routing;
     return this.#live;
+  }
+
+  /** Memory of its indexes, bytes. */
+  get memoryBytes(): number {
+    return (this.#live.index?.progress.indexBytes ?? 0) + this.builds.memoryBytes;
+  }
+
+  /** One of its indexes has a thread of its own. */
+  get ownsThread(): boolean {
+    return this.#live.ownsThread || this.builds.ownsThread;
   }
 
   get state(): StateRow {
@@ -100,6 +130,8 @@ export class Library {
     signal: AbortSignal,
   ): Promise<number | undefined> {
     this.#assertThere();
+    await this.builds.admit(documents, signal);
+    if (generation !== (await this.live())) return undefined;
     const index = generation.index ?? (await generation.open());
     this.#assertThere();
     await index.room(
@@ -180,6 +212,8 @@ export class Library {
     const { documents, chunks } = this.state;
     const progress = index?.progress;
     const saved = readSnapshot(this.#store, row.generation);
+    const previous = readPrevious(this.#store);
+    const files = [...this.#store.snapshots.getRange()].reduce((sum, { value }) => sum + value.bytes, 0);
     const stored = row.indexType === "flat" ? chunks : (saved?.size ?? 0);
     return {
       libraryId,
@@ -198,12 +232,12 @@ export class Library {
       chunkCount: BigInt(chunks),
       vectorCount: BigInt(progress?.size ?? stored),
       tombstoneCount: BigInt(progress?.tombstones ?? saved?.tombstones ?? 0),
-      diskBytes: BigInt((await storedBytes(this.#options.folder)) + (saved?.bytes ?? 0)),
+      diskBytes: BigInt((await storedBytes(this.#options.folder)) + files),
       memoryBytes: BigInt(progress ? progress.indexBytes + progress.blockBytes : 0),
       createdAt: new Date(createdAtMs),
-      previousGeneration: 0n,
-      previousGenerationExpiresAt: undefined,
-      buildingGeneration: 0n,
+      previousGeneration: BigInt(previous?.generation ?? 0),
+      previousGenerationExpiresAt: previous && new Date(previous.expiresAtMs),
+      buildingGeneration: BigInt(this.builds.building ?? 0),
     };
   }
 
@@ -217,7 +251,13 @@ export class Library {
   /** From here on calls end with LIBRARY_NOT_FOUND, those that wait too. */
   markDeleted(): void {
     this.#deleted = true;
+    this.interrupt();
+  }
+
+  /** Ends long work, and lets waiting writers go: it is about to be closed. */
+  interrupt(): void {
     this.#live.abandon();
+    this.builds.abandon();
   }
 
   /**
@@ -225,6 +265,7 @@ export class Library {
    * @param save take the time for a last snapshot of a small index
    */
   async close(save: boolean): Promise<void> {
+    await this.builds.close(save && !this.#deleted);
     await this.#live.close(save && !this.#deleted);
     await this.#prepared?.catch(() => undefined);
     await this.#exports.stop();
@@ -233,6 +274,21 @@ export class Library {
 
   #changed(): void {
     this.#live.index?.changed();
+    this.builds.changed();
+  }
+
+  async #route(commit: () => Promise<Generation | undefined>): Promise<void> {
+    let routed = (): void => undefined;
+    this.#routing = new Promise((resolve) => {
+      routed = resolve;
+    });
+    try {
+      const next = await commit();
+      if (next) this.#live = next;
+    } finally {
+      this.#routing = undefined;
+      routed();
+    }
   }
 
   #newGeneration(row: GenerationRow, own?: OwnThread): Generation {

@@ -3,6 +3,7 @@ import { GrpcServer } from "../../platform/grpc/server.ts";
 import { runProcess } from "../../platform/lifecycle.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { begin } from "../../platform/startup.ts";
+import { buildService } from "./builds-rpc.ts";
 import { changeService } from "./changes-rpc.ts";
 import { loadIndexConfig } from "./config.ts";
 import { embeddingService } from "./embeddings-rpc.ts";
@@ -33,6 +34,8 @@ const libraries = new Libraries({
   maxOpen: config.ARRW_INDEX_MAX_OPEN_LIBRARIES,
   snapshotChanges: config.ARRW_INDEX_SNAPSHOT_CHANGES,
   watchEvents: config.ARRW_INDEX_WATCH_EVENTS,
+  generationRetentionMs: config.ARRW_INDEX_GENERATION_RETENTION_MS,
+  memoryLimitBytes: config.ARRW_INDEX_MEMORY_LIMIT_BYTES,
 });
 const metrics = new IndexMetrics(registry, libraries);
 const server = new GrpcServer({
@@ -40,6 +43,7 @@ const server = new GrpcServer({
   port: config.ARRW_INDEX_GRPC_PORT,
   services: [
     indexService(libraries, metrics),
+    buildService(libraries),
     embeddingService(libraries, registry),
     changeService(libraries, metrics),
     exportService(libraries),

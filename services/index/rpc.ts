@@ -2,6 +2,7 @@ import { embeddingId } from "../../platform/embedding/embedding-id.ts";
 import { ArrwError } from "../../platform/errors.ts";
 import { type ImplementedService, implement } from "../../platform/grpc/server.ts";
 import { IndexServiceService, type UpsertDocumentsRequest } from "../../proto/gen/arrwdb/index/v1/index.ts";
+import type { Library as LibraryMessage } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import type { IndexMetrics } from "./index-metrics.ts";
 import type { Libraries } from "./libraries.ts";
 import type { Library } from "./library.ts";
@@ -37,15 +38,12 @@ function libraryHandlers(
     createLibrary: async (request) => {
       const config = checkedConfig(request);
       const row = await libraries.create(config, embeddingId(config.embedding), Date.now());
-      return libraries.use(row.id, async (library) => ({
-        library: await library.message(),
-        embeddingId: library.live.row.embeddingId,
-      }));
+      return libraries.use(row.id, described);
     },
     getLibrary: ({ libraryId }) =>
       libraries.use(libraryId, async (library) => {
         library.warm();
-        return { library: await library.message(), embeddingId: library.live.row.embeddingId };
+        return described(library);
       }),
     listLibraries: async ({ pageSize, pageToken: token }) => {
       const checks = new Checks();
@@ -124,7 +122,7 @@ function documentHandlers(
       const mode = exact ? "exact" : filter ? "filtered" : "index";
       const timed = metrics.search.startTimer({ mode });
       return libraries.use(libraryId, async (library) => {
-        const generation = library.live;
+        const generation = await library.live();
         const checks = new Checks();
         checks.integer("k", k, 1, MAX_CANDIDATES);
         checks.integer("ef_search", efSearch, 0, MAX_CANDIDATES);
@@ -149,7 +147,7 @@ function leaseHandlers(
       return libraries
         .use(libraryId, async (library) => {
           await library.beginLease(claim, Date.now());
-          return { library: await library.message(), embeddingId: library.live.row.embeddingId };
+          return described(library);
         })
         .catch(countFenced(metrics));
     },
@@ -161,6 +159,13 @@ function leaseHandlers(
   };
 }
 
+/** The library, and its embedding's id as of the same moment. */
+async function described(library: Library): Promise<{ library: LibraryMessage; embeddingId: string }> {
+  await library.live();
+  const message = await library.message();
+  return { library: message, embeddingId: message.embedding ? embeddingId(message.embedding) : "" };
+}
+
 /** Checks for the generation that is live; again when another one is by the time that it is written. */
 async function upsert(
   library: Library,
@@ -168,7 +173,7 @@ async function upsert(
   signal: AbortSignal,
 ): Promise<number> {
   for (;;) {
-    const generation = library.live;
+    const generation = await library.live();
     const { fence, documents } = checkedUpsert(request, generation.row);
     const change = await library.upsert(fence, generation, documents, signal);
     if (change !== undefined) return change;

@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "../../platform/log.ts";
 import type { ChangeLog } from "./change-log.ts";
+import { snapshotName } from "./generation-files.ts";
 import { durably, readSnapshot, type SnapshotRow, type Store, writeSnapshot } from "./store.ts";
 import type { OpenIndex, VectorPool } from "./vector-pool.ts";
 import type { CheckedSnapshot, IndexSpec, Progress } from "./vector-protocol.ts";
@@ -145,7 +146,7 @@ export class Snapshotter {
   }
 
   async #make(index: OpenIndex, serving: Progress): Promise<void> {
-    const { store, spec, generation, pool, ownSaveBytes, log } = this.#options;
+    const { spec, generation, pool, ownSaveBytes, log } = this.#options;
     const startedAt = performance.now();
     const temporary = join(spec.folder, `${randomUUID()}.tmp`);
     const previous = this.checked;
@@ -155,14 +156,14 @@ export class Snapshotter {
           ? await index.save(temporary)
           : await pool.buildSnapshot(index.spec, previous, temporary, serving.addedThrough);
       const { addedThrough, change, removedTotal, size, tombstones } = progress;
-      const file = `${generation}-${change}-${addedThrough}.usearch`;
-      const sealed = await pool.sealSnapshot(temporary, join(spec.folder, file), spec.parameters);
-      if (this.#discarding) {
-        await rm(join(spec.folder, file), { force: true });
-        throw new Error("the index is not wanted any more");
-      }
+      const file = snapshotName(generation, change, addedThrough);
+      const path = join(spec.folder, file);
+      const sealed = await pool.sealSnapshot(temporary, path, spec.parameters);
       const row = { file, generation, addedThrough, change, removedTotal, size, tombstones, ...sealed };
-      await durably(store.env, () => writeSnapshot(store, generation, row));
+      await this.#keep(row).catch(async (error: unknown) => {
+        await rm(path, { force: true });
+        throw error;
+      });
       this.#row = row;
       if (previous && previous.row.file !== file) await rm(previous.path, { force: true });
       await this.#options.changeLog.trim();
@@ -170,5 +171,15 @@ export class Snapshotter {
     } finally {
       await rm(temporary, { force: true });
     }
+  }
+
+  /** @throws when its generation was dropped meanwhile */
+  async #keep(row: SnapshotRow): Promise<void> {
+    const { store, generation } = this.#options;
+    await durably(store.env, () => {
+      if (this.#discarding || !store.generations.doesExist(generation))
+        throw new Error("the index is not wanted any more");
+      writeSnapshot(store, generation, row);
+    });
   }
 }

@@ -24,7 +24,7 @@ import { allFinite, MAX_DIMENSIONS, SCALARS, type Scalar } from "./usearch-index
 export const MAX_CHUNKS = 10_000;
 export const MAX_DELETED = 10_000;
 const MAX_PAGE = 1_000;
-const INDEX_TYPES = ["hnsw", "flat"] as const;
+export const INDEX_TYPES = ["hnsw", "flat"] as const;
 
 export class Checks {
   readonly #violations: Violation[] = [];

@@ -12,6 +12,7 @@ import {
   type SearchRequest,
   type SearchResponse,
 } from "../../proto/gen/arrwdb/index/v1/index.ts";
+import { buildService } from "../../services/index/builds-rpc.ts";
 import { changeService } from "../../services/index/changes-rpc.ts";
 import { embeddingService } from "../../services/index/embeddings-rpc.ts";
 import { exportService } from "../../services/index/exports-rpc.ts";
@@ -29,6 +30,9 @@ export interface IndexServiceOptions {
   readonly maxOpen?: number;
   readonly snapshotChanges?: number;
   readonly watchEvents?: number;
+  readonly generationRetentionMs?: number;
+  readonly memoryLimitBytes?: number;
+  readonly buildKeepAliveMs?: number;
   readonly cacheBytes?: number;
 }
 
@@ -60,6 +64,9 @@ export async function startIndexService(options: IndexServiceOptions = {}): Prom
     maxOpen: options.maxOpen ?? 50,
     snapshotChanges: options.snapshotChanges ?? 20_000,
     watchEvents: options.watchEvents ?? 100_000,
+    generationRetentionMs: options.generationRetentionMs ?? 86_400_000,
+    memoryLimitBytes: options.memoryLimitBytes ?? 0,
+    ...(options.buildKeepAliveMs === undefined ? {} : { buildKeepAliveMs: options.buildKeepAliveMs }),
   });
   const metrics = new IndexMetrics(registry, libraries);
   const server = new GrpcServer({
@@ -67,6 +74,7 @@ export async function startIndexService(options: IndexServiceOptions = {}): Prom
     port: 0,
     services: [
       indexService(libraries, metrics),
+      buildService(libraries),
       embeddingService(libraries, registry),
       changeService(libraries, metrics),
       exportService(libraries),

@@ -1,0 +1,360 @@
+import { ArrwError } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/log.ts";
+import type { Build as BuildMessage } from "../../proto/gen/arrwdb/index/v1/builds.ts";
+import { Build, BuildFailure, MAX_MISSING } from "./build.ts";
+import { assertMemory, type BuildRequest, type MemoryLimit, plan } from "./build-plan.ts";
+import { failed, notNeeded, swapped } from "./build-results.ts";
+import {
+  type BuildKind,
+  type BuildOutcome,
+  type BuildRow,
+  optimizedSince,
+  readBuild,
+  readPrevious,
+  readResult,
+  resultOfLease,
+} from "./build-rows.ts";
+import { type ChunkPage, checkedVectors, readChunks } from "./build-vectors.ts";
+import { buildMessage, resultMessage } from "./build-view.ts";
+import type { Generation, OwnThread } from "./generation.ts";
+import { GenerationChanges } from "./generation-changes.ts";
+import { GenerationWriter } from "./generation-writer.ts";
+import type { DocumentWrite, FenceClaim, LibraryWriter } from "./library-writer.ts";
+import { type GenerationRow, readSnapshot, readState, type Store } from "./store.ts";
+import { UpsertGate } from "./upsert-gate.ts";
+
+export interface BuildEnd {
+  readonly kind: BuildKind;
+  readonly outcome: BuildOutcome | "dropped";
+  readonly seconds: number;
+  /** undefined = not measured. */
+  readonly recall: number | undefined;
+}
+
+/** What builds need of their library. */
+export interface BuildHost {
+  readonly store: Store;
+  readonly writer: LibraryWriter;
+  readonly log: Logger;
+  /** Folder of the index files. */
+  readonly folder: string;
+  readonly memory: MemoryLimit;
+  /** How long a generation is kept after it was swapped out. */
+  readonly retentionMs: number;
+  /** A build without a call for so long is dropped. */
+  readonly keepAliveMs: number;
+  live(): Generation;
+  newGeneration(row: GenerationRow, own: OwnThread): Generation;
+  /** Searches and writes that come while `commit` runs wait for what it brings: the generation that is live then. */
+  route(commit: () => Promise<Generation | undefined>): Promise<void>;
+  /** Called, and waited for, before the library has files of a build. */
+  markUnsettled(): Promise<void>;
+  readonly onBuildEnded: (end: BuildEnd) => void;
+}
+
+/** Upserts are held for so long at most. */
+const HOLD_MS = 2_000;
+/** A build with more to add isn't swapped yet: searches would have to compare with all of that. */
+const MAX_TAIL = 4_096;
+
+/** The build of a library: there is one at a time, and it belongs to a job. */
+export class LibraryBuilds {
+  readonly #host: BuildHost;
+  readonly #writer: GenerationWriter;
+  readonly #changes: GenerationChanges;
+  readonly #gate = new UpsertGate();
+  readonly #timer: NodeJS.Timeout;
+  #build: Build | undefined;
+  #seenAtMs = performance.now();
+  #rollback: Promise<void> | undefined;
+  /** Starts, swaps and ends, one after the other. */
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(host: BuildHost) {
+    this.#host = host;
+    this.#writer = new GenerationWriter(host.store, host.writer);
+    this.#changes = new GenerationChanges(host, this.#writer);
+    this.#timer = setInterval(() => this.#dropUnattended(), host.keepAliveMs / 10).unref();
+  }
+
+  /** The library has to stay open for it. */
+  get busy(): boolean {
+    return readBuild(this.#host.store) !== undefined || this.#rollback !== undefined || this.#changes.busy;
+  }
+
+  /** There are files or rows that somebody has to look after later. */
+  get unsettled(): boolean {
+    return this.busy || readPrevious(this.#host.store) !== undefined;
+  }
+
+  /** Memory of indexes beside the live one. */
+  get memoryBytes(): number {
+    const open = [this.#build?.generation.index, this.#changes.returning];
+    return open.reduce((sum, index) => sum + (index?.progress.indexBytes ?? 0), 0);
+  }
+
+  /** The generation that is being built; undefined = none. */
+  get building(): number | undefined {
+    return readBuild(this.#host.store)?.generation;
+  }
+
+  /** It has a thread of its own. */
+  get ownsThread(): boolean {
+    return this.#build !== undefined || this.#changes.returning !== undefined;
+  }
+
+  /** Something was committed. */
+  changed(): void {
+    this.#build?.changed();
+    this.#changes.returning?.changed();
+  }
+
+  /** Makes a writer wait while a build needs that. @throws the signal's reason */
+  async admit(documents: readonly DocumentWrite[], signal: AbortSignal): Promise<void> {
+    await this.#gate.pass();
+    await this.#build?.admit(documents, signal);
+  }
+
+  /** @throws LEASE_FENCED, BUILD_RUNNING, INDEX_MEMORY_LIMIT, INVALID_ARGUMENT */
+  async start(claim: FenceClaim, request: BuildRequest): Promise<BuildMessage> {
+    // It is compared with it later; and opening may take long, so that nobody shall wait for it in the line.
+    await this.#host.live().open();
+    return this.#alone(() => this.#start(claim, request));
+  }
+
+  async #start(claim: FenceClaim, request: BuildRequest): Promise<BuildMessage> {
+    const { store, writer, memory } = this.#host;
+    writer.assertFence(claim);
+    const result = readResult(store, claim.jobId, request.run);
+    if (result) return resultMessage(claim.jobId, result);
+    const current = readBuild(store);
+    if (current) {
+      const own = current.jobId === claim.jobId;
+      if (own && current.run === request.run) return this.#adopt(claim, current);
+      if (!own && writer.isActive(current.jobId)) throw running(current.jobId);
+      await this.#drop(current);
+    }
+    const live = this.#host.live();
+    if (request.kind === "optimize" && (await this.#isOptimized(live, request)))
+      return this.#notNeeded(claim, request, live);
+    const startedAtMs = Date.now();
+    const planned = plan(store, live.row, request, startedAtMs);
+    await assertMemory(planned, memory);
+    await this.#host.markUnsettled();
+    // LMDB makes a database outside of transactions only.
+    store.vectors(planned.row.vectors);
+    const { kind, run, minRecall } = request;
+    const { build, generation } = await this.#writer.begin(
+      claim,
+      { kind, run, minRecall, startedAtMs, predictedBytes: planned.predictedBytes },
+      (number) => ({ ...planned.row, generation: number }),
+      planned.ownSet,
+    );
+    return buildMessage(this.#open(build, generation), store);
+  }
+
+  async #adopt(claim: FenceClaim, current: BuildRow): Promise<BuildMessage> {
+    const { store } = this.#host;
+    const row = await this.#writer.adopt(claim, current);
+    this.#seenAtMs = performance.now();
+    if (this.#build) this.#build.row = row;
+    const generation = store.generations.get(row.generation) as GenerationRow;
+    return buildMessage(this.#build ?? this.#open(row, generation), store);
+  }
+
+  #open(row: BuildRow, generation: GenerationRow): Build {
+    const { store, newGeneration, live } = this.#host;
+    const build: Build = new Build({
+      row,
+      generation: newGeneration(generation, "building"),
+      store,
+      live,
+      onFailed: (failure) => void this.#alone(() => this.#fail(build, failure)),
+    });
+    this.#build = build;
+    this.#seenAtMs = performance.now();
+    build.start();
+    return build;
+  }
+
+  async #isOptimized(live: Generation, { submittedAtMs }: BuildRequest): Promise<boolean> {
+    if (live.row.indexType === "flat" || optimizedSince(this.#host.store, submittedAtMs)) return true;
+    return live.use(async (index) => (await index.look()).tombstones === 0);
+  }
+
+  async #notNeeded(claim: FenceClaim, { kind, run }: BuildRequest, live: Generation): Promise<BuildMessage> {
+    const progress = await live.use((index) => index.look());
+    const diskBytes = readSnapshot(this.#host.store, live.row.generation)?.bytes ?? 0;
+    const result = notNeeded(claim, kind, live.row, progress, diskBytes);
+    await this.#writer.record(claim, run, result);
+    this.#host.onBuildEnded({ kind, outcome: "not_needed", seconds: 0, recall: undefined });
+    return resultMessage(claim.jobId, result);
+  }
+
+  /** Keeps it alive. @throws LEASE_FENCED, BUILD_NOT_FOUND */
+  async get(claim: FenceClaim): Promise<BuildMessage> {
+    const build = this.#attend(claim);
+    return build instanceof Build ? buildMessage(build, this.#host.store) : build;
+  }
+
+  /** @throws LEASE_FENCED, BUILD_NOT_FOUND */
+  async readChunks(claim: FenceClaim, limit: number, afterKey: number): Promise<ChunkPage> {
+    const build = this.#attend(claim);
+    if (!(build instanceof Build) || build.row.kind !== "regenerate") throw buildNotFound(claim);
+    return readChunks(this.#host.store, build.generation.row, this.#host.live().row, limit, afterKey);
+  }
+
+  /** @param vectors packed @throws LEASE_FENCED, BUILD_NOT_FOUND, INVALID_ARGUMENT */
+  async writeVectors(
+    claim: FenceClaim,
+    throughKey: number,
+    keys: readonly number[],
+    vectors: Buffer,
+  ): Promise<BuildMessage> {
+    const { store } = this.#host;
+    const build = this.#attend(claim);
+    if (!(build instanceof Build) || build.row.kind !== "regenerate") throw buildNotFound(claim);
+    const target = build.generation.row;
+    const pairs = checkedVectors(store, target, throughKey, keys, vectors);
+    if (pairs) await this.#writer.addVectors(claim, target, throughKey, pairs);
+    build.changed();
+    return buildMessage(build, store);
+  }
+
+  /** @throws LEASE_FENCED, BUILD_NOT_FOUND */
+  swap(claim: FenceClaim): Promise<{ readonly build: BuildMessage; readonly held: boolean }> {
+    return this.#alone(async () => {
+      const { store } = this.#host;
+      const build = this.#attend(claim);
+      if (!(build instanceof Build)) return { build, held: false };
+      const { missing } = build;
+      const held = build.phase === "ready" && missing > 0 && missing <= MAX_MISSING;
+      if (held) this.#gate.hold(HOLD_MS);
+      if (build.phase !== "ready" || missing > 0 || build.behind > MAX_TAIL)
+        return { build: buildMessage(build, store), held };
+      const result = swapped(build, readState(store).chunks);
+      // Chunks may have been stored since they were counted.
+      if (!(await this.#changes.swap(claim, build, result)))
+        return { build: buildMessage(build, store), held: false };
+      build.leave();
+      this.#build = undefined;
+      this.#gate.release();
+      this.#ended(build, "swapped");
+      return { build: resultMessage(claim.jobId, result), held: false };
+    });
+  }
+
+  /** Fine when the job has no build. @throws LEASE_FENCED */
+  drop(claim: FenceClaim): Promise<void> {
+    // It need not wait for its turn to be told.
+    if (this.#build?.row.jobId === claim.jobId && this.#host.writer.holds(claim)) this.#build.stop();
+    return this.#alone(async () => {
+      this.#host.writer.assertFence(claim);
+      const current = readBuild(this.#host.store);
+      if (current?.jobId === claim.jobId) await this.#drop(current);
+    });
+  }
+
+  /** Everybody who asks meanwhile waits for the same one. @throws NO_PREVIOUS_GENERATION, EMBEDDING_CHANGED */
+  rollback(): Promise<void> {
+    const onOtherVectors = async (): Promise<void> => {
+      const row = readBuild(this.#host.store);
+      if (!row) return;
+      const failure = new BuildFailure("LIBRARY_CHANGED", "the library went back to other vectors meanwhile");
+      await this.#drop(row, failure);
+    };
+    this.#rollback ??= this.#alone(() => this.#changes.rollback(onOtherVectors)).finally(() => {
+      this.#rollback = undefined;
+    });
+    return this.#rollback;
+  }
+
+  /** Forgets what is kept for long enough. */
+  expire(nowMs: number): Promise<void> {
+    return this.#alone(() => this.#changes.expire(nowMs));
+  }
+
+  /** Ends what is under way, and lets waiting writers go. Rows stay: it can be taken up after the next start. */
+  abandon(): void {
+    this.#gate.release();
+    this.#build?.stop();
+    this.#changes.abandon();
+  }
+
+  /** @param save make a last snapshot of a small index */
+  async close(save: boolean): Promise<void> {
+    clearInterval(this.#timer);
+    this.abandon();
+    await this.#tail;
+    await this.#changes.close();
+    await this.#build?.generation.close(save);
+  }
+
+  /** The job's build, which is kept alive by this; or what came of it. */
+  #attend(claim: FenceClaim): Build | BuildMessage {
+    const { store, writer } = this.#host;
+    writer.assertFence(claim);
+    const build = this.#build;
+    if (build?.row.jobId === claim.jobId && build.row.lease === claim.lease.toString()) {
+      this.#seenAtMs = performance.now();
+      return build;
+    }
+    const result = resultOfLease(store, claim.jobId, claim.lease.toString());
+    if (!result) throw buildNotFound(claim);
+    return resultMessage(claim.jobId, result);
+  }
+
+  async #fail(build: Build, failure: BuildFailure): Promise<void> {
+    if (this.#build === build) await this.#drop(build.row, failure);
+  }
+
+  #dropUnattended(): void {
+    if (performance.now() - this.#seenAtMs < this.#host.keepAliveMs) return;
+    if (readBuild(this.#host.store) === undefined) return;
+    this.#seenAtMs = performance.now();
+    void this.#alone(async () => {
+      const current = readBuild(this.#host.store);
+      if (!current) return;
+      this.#host.log.warn({ job_id: current.jobId }, "nobody asks for a build any more; it is dropped");
+      await this.#drop(current);
+    });
+  }
+
+  /** Takes a build away with all that it has. @param failure what it ends with; undefined = with nothing */
+  async #drop(row: BuildRow, failure?: BuildFailure): Promise<void> {
+    const { store } = this.#host;
+    const build = this.#build;
+    build?.stop();
+    const generation = store.generations.get(row.generation);
+    const result = failure && generation && failed({ row, figures: build?.figures }, generation, failure);
+    await this.#writer.drop(row, result);
+    this.#build = undefined;
+    this.#gate.release();
+    await this.#changes.forget(build?.generation, row.generation);
+    this.#ended({ row, figures: build?.figures }, failure ? "failed" : "dropped");
+  }
+
+  #ended({ row, figures }: Pick<Build, "row" | "figures">, outcome: BuildEnd["outcome"]): void {
+    const seconds = Math.max(0, Date.now() - row.startedAtMs) / 1_000;
+    this.#host.onBuildEnded({ kind: row.kind, outcome, seconds, recall: figures?.recallAt10 });
+  }
+
+  #alone<T>(run: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(run);
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+}
+
+function running(jobId: string): ArrwError {
+  return new ArrwError("ABORTED", `job ${jobId} is building a generation of this library`, {
+    reason: "BUILD_RUNNING",
+    metadata: { job_id: jobId },
+  });
+}
+
+function buildNotFound({ jobId }: FenceClaim): ArrwError {
+  return new ArrwError("NOT_FOUND", `job ${jobId} has no build under this lease`, {
+    reason: "BUILD_NOT_FOUND",
+  });
+}
