@@ -160,12 +160,9 @@ export class Submissions {
   }
 }
 
-/** The job type's name. @throws ArrwError UNIMPLEMENTED, INVALID_ARGUMENT, or what keeps the library from being known */
+/** The job type's name. @throws ArrwError INVALID_ARGUMENT, or what keeps the library from being known */
 function checked(request: SubmitJobRequest, library: Library, streamed: boolean): string {
-  const type = streamed ? { name: "batch_import", available: true } : jobTypeOf(request.spec);
-  if (type && !type.available) {
-    throw new ArrwError("UNIMPLEMENTED", `jobs of type ${type.name} are not available in this version`);
-  }
+  const type = streamed ? { name: "batch_import" } : jobTypeOf(request.spec);
   const shape = library instanceof ArrwError || !library ? undefined : shapeOf(library.library);
   const violations = [...checkSubmit(request, { library: shape, streamed }), ...embeddingViolations(request)];
   if (violations.length > 0) throw invalidArgument(violations);

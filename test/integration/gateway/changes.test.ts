@@ -54,7 +54,7 @@ test("a retry follows the end that the client names, else the one that the leade
   assert.equal(scheduler.reads, 3);
 });
 
-test("a job that runs, or is none, is not retried; part of a later version is named", async (t) => {
+test("a job that runs, or is none, is not retried; nor are two things asked at once", async (t) => {
   const { jobs, scheduler } = await startTestGateway(t);
   await scheduler.move("runs", { status: RUNNING });
   const cases: [RetryJobRequest, object][] = [
@@ -62,7 +62,7 @@ test("a job that runs, or is none, is not retried; part of a later version is na
     [retry("nope"), { code: "NOT_FOUND", reason: "JOB_NOT_FOUND" }],
     [retry("a b"), { code: "NOT_FOUND", reason: "JOB_NOT_FOUND" }],
     [retry("runs", { endedRevision: -1n }), { code: "INVALID_ARGUMENT" }],
-    [retry("runs", { failedItemsOnly: true }), { code: "UNIMPLEMENTED" }],
+    [retry("runs", { failedItemsOnly: true, fromCheckpoint: true }), { code: "INVALID_ARGUMENT" }],
   ];
   for (const [request, expected] of cases) {
     await assert.rejects(unary(jobs, jobs.retryJob, request, CALL), expected);

@@ -110,17 +110,3 @@ test("health and readiness follow what the gateway needs", async (t) => {
   assert.equal((await fetch(`${probes}/healthz`)).status, 200);
   health.close();
 });
-
-test("calls of later parts say that they are not there yet", async (t) => {
-  const { jobs } = await startTestGateway(t);
-  const calls = [
-    () => unary(jobs, jobs.listJobItems, { jobId: "j", outcome: "", pageSize: 0, pageToken: "" }, CALL),
-    () => serverStream(jobs, jobs.downloadExport, { jobId: "j", offset: 0n }, CALL).next(),
-  ];
-  for (const call of calls) {
-    await assert.rejects(call(), {
-      code: "UNIMPLEMENTED",
-      message: /^\w+ is not available in this version$/,
-    });
-  }
-});
