@@ -42,12 +42,13 @@ export class BatchExport implements Handler<"batchExport"> {
   }
 
   async run(job: ExportJob, context: JobContext): Promise<BatchExportResult> {
-    const { library, spec, jobId } = job;
+    const { library, spec, jobId, run } = job;
     if (!library) throw new ArrwError("INVALID_ARGUMENT", "an export needs a library");
     const source = new ExportSource({
       exports: this.#options.exports,
       libraryId: library.library.libraryId,
-      exportId: jobId,
+      // A run begins with the library as it is then, its attempts go on with that.
+      exportId: `${jobId}/${run}`,
       includeVectors: spec.includeEmbeddings,
       signal: context.signal,
     });
@@ -84,8 +85,8 @@ export class BatchExport implements Handler<"batchExport"> {
   ): Promise<BatchExportResult> {
     const { spec, jobId, leasesBefore } = job;
     if (!from) {
-      // What an earlier attempt or run left: neither its pin nor its file counts.
-      await source.close();
+      // The pin has been lost: what is left of it doesn't count. Nor does what an earlier attempt or run wrote.
+      if (restarts > 0) await source.close();
       if (leasesBefore > 0 || restarts > 0) await this.#stored(() => this.#remove(jobId), context.signal);
     }
     const pinned = await source.open();

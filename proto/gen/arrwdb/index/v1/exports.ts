@@ -37,7 +37,7 @@ export const protobufFileName = "arrwdb/index/v1/exports.proto";
 export interface OpenExportRequest {
   /** Id or unique name. */
   libraryId: string;
-  /** The caller's own name for it: the job's id. */
+  /** The caller's own name for it: the job's id with the run's number. */
   exportId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
