@@ -244,9 +244,11 @@ function unknownName(name: string, known: readonly string[]): string {
 }
 
 function shown(raw: string | undefined, isSecret: boolean): string {
-  return isSecret ? "***" : JSON.stringify(raw?.replace(CREDENTIALS, "//***@"));
+  return isSecret ? "***" : JSON.stringify(raw?.replace(CREDENTIALS, "//***@").replace(QUERY, "?***"));
 }
 
+/** Some put their key there. */
+const QUERY = /\?\S*/g;
 const CREDENTIALS = /\/\/[^@/\s]+@/g;
 
 /** The settings as a start-up log shows them: no secrets. */

@@ -80,9 +80,9 @@ export class RemoteCalls {
 
   /**
    * texts.length x dimensions.
-   * @param begin called before each try; what it throws ends the call @throws TextsRefused, ArrwError, the signal's reason
+   * @param waiting ends waits between tries; what is under way goes on @throws TextsRefused, ArrwError, a signal's reason
    */
-  async embed(call: EmbedCall, signal: AbortSignal, begin: () => void = () => {}): Promise<Float32Array> {
+  async embed(call: EmbedCall, signal: AbortSignal, waiting = signal): Promise<Float32Array> {
     const { patience } = this.#options;
     let turnUntilMs = performance.now() + patience.rateLimitedMs;
     let failures = 0;
@@ -90,11 +90,10 @@ export class RemoteCalls {
     for (;;) {
       let beganMs = 0;
       const attempt = (): Promise<Tried> => {
-        begin();
         beganMs = performance.now();
         return this.#try(call, signal);
       };
-      const tried = await this.#inTurn(attempt, signal, Math.max(0, turnUntilMs - performance.now()));
+      const tried = await this.#inTurn(attempt, waiting, Math.max(0, turnUntilMs - performance.now()));
       if ("rows" in tried) return tried.rows;
       if (tried.again === "now") continue;
       awayUntilMs ??= beganMs + patience.unavailableMs;
@@ -102,8 +101,8 @@ export class RemoteCalls {
       failures += 1;
       if (waitMs > LONGEST_WAIT_MS || performance.now() + waitMs >= awayUntilMs) throw tried.error;
       // Its end by the signal is told by the signal's own reason.
-      await delay(waitMs, undefined, { signal }).catch(() => undefined);
-      if (signal.aborted) throw signal.reason;
+      await delay(waitMs, undefined, { signal: waiting }).catch(() => undefined);
+      if (waiting.aborted) throw waiting.reason;
       turnUntilMs = performance.now() + patience.rateLimitedMs;
     }
   }

@@ -27,8 +27,8 @@ interface Run {
   readonly signal: AbortSignal;
   readonly rows: Float32Array;
   readonly refused: Map<number, string>;
-  /** A call failed: no other begins. */
-  failed: boolean;
+  /** Aborted when a call has failed: no other begins. */
+  readonly waiting: AbortController;
 }
 
 /** A model of a provider that is asked over HTTP. Rows are as the provider gives them, normalised or not. */
@@ -71,7 +71,15 @@ export class RemoteProvider implements EmbeddingProvider {
     const { memory } = this.#options;
     const keys = texts.map((text) => memory.key(`${this.#embedding} ${purpose} `, text));
     const rows = new Float32Array(texts.length * this.dimensions);
-    const run: Run = { texts, keys, purpose, signal, rows, refused: new Map(), failed: false };
+    const run: Run = {
+      texts,
+      keys,
+      purpose,
+      signal,
+      rows,
+      refused: new Map(),
+      waiting: new AbortController(),
+    };
     const firsts = new Map<string, number>();
     const asked: number[] = [];
     for (const [place, key] of keys.entries()) {
@@ -82,13 +90,18 @@ export class RemoteProvider implements EmbeddingProvider {
       else asked.push(place);
     }
     await this.#ask(asked, run);
+    await this.#assertSomeTaken(asked, run);
     this.#repeat(firsts, run);
     const { metrics, protocol } = this.#options.calls;
     const provider = protocol.name;
     metrics?.texts.inc({ provider, source: "memory" }, firsts.size - asked.length);
     metrics?.texts.inc({ provider, source: "repeated" }, texts.length - firsts.size);
     // In the order of the texts, whichever call ended first.
-    return { rows, refused: new Map([...run.refused].sort(([a], [b]) => a - b)) };
+    const refused = [...run.refused].sort(([a], [b]) => a - b);
+    return {
+      rows,
+      refused: new Map(refused.map(([place, why]) => [place, `${provider} refused it: ${why}`])),
+    };
   }
 
   /** All calls have ended when this returns: what was paid for is remembered, also when another call failed. */
@@ -96,15 +109,20 @@ export class RemoteProvider implements EmbeddingProvider {
     const texts = places.map((place) => run.texts[place] ?? "");
     const bounds = { maxTexts: this.#maxTexts, maxBytes: MAX_CALL_BYTES };
     const batches = callBatches(texts, bounds).map((batch) => batch.map((n) => places[n] ?? 0));
+    const { signal, waiting } = run;
+    const onAbort = (): void => waiting.abort(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
     const ended = await Promise.allSettled(
       batches.map((batch) =>
         this.#askSome(batch, run).catch((error: unknown) => {
-          run.failed = true;
+          waiting.abort(NOT_BEGUN);
           throw error;
         }),
       ),
     );
-    if (run.signal.aborted) throw run.signal.reason;
+    signal.removeEventListener("abort", onAbort);
+    if (signal.aborted) throw signal.reason;
     const failures = ended.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
     const first = failures.find((failure) => failure !== NOT_BEGUN);
     if (first !== undefined) throw first;
@@ -115,9 +133,9 @@ export class RemoteProvider implements EmbeddingProvider {
     const refusal = await this.#call(places, run);
     if (!refusal) return;
     const [place] = places;
-    if (!refusal.tooLarge) await this.#assertUsable(refusal, run);
+    if (!refusal.tooLarge) await this.#assertUsable(refusal.message, run);
     if (places.length === 1 && place !== undefined) {
-      run.refused.set(place, `${this.#options.calls.protocol.name} refused it: ${refusal.message}`);
+      run.refused.set(place, refusal.message);
       return;
     }
     const before = run.refused.size;
@@ -131,13 +149,10 @@ export class RemoteProvider implements EmbeddingProvider {
   async #call(places: readonly number[], run: Run): Promise<TextsRefused | undefined> {
     const { calls, model, memory } = this.#options;
     const { dimensions } = this;
-    const begin = (): void => {
-      if (run.failed) throw NOT_BEGUN;
-    };
     const texts = places.map((place) => run.texts[place] ?? "");
     try {
       const request = { texts, purpose: run.purpose, model, dimensions };
-      const vectors = await calls.embed(request, run.signal, begin);
+      const vectors = await calls.embed(request, run.signal, run.waiting.signal);
       calls.metrics?.texts.inc({ provider: calls.protocol.name, source: "provider" }, places.length);
       for (const [n, place] of places.entries()) {
         const row = vectors.subarray(n * dimensions, (n + 1) * dimensions);
@@ -155,16 +170,22 @@ export class RemoteProvider implements EmbeddingProvider {
    * A complaint that isn't about length may be about the model or a setting: then no text is taken, and the job must
    * say so instead of refusing its documents one by one.
    */
-  async #assertUsable(refusal: TextsRefused, run: Run): Promise<void> {
+  async #assertUsable(reason: string, run: Run): Promise<void> {
     const { calls, model } = this.#options;
     try {
       const request = { texts: [PROBE], purpose: run.purpose, model, dimensions: this.dimensions };
       await calls.embed(request, run.signal);
     } catch (error) {
       if (!(error instanceof TextsRefused)) throw error;
-      const message = `${calls.protocol.name} refuses every text: ${refusal.message}`;
+      const message = `${calls.protocol.name} refuses every text: ${reason}`;
       throw new ArrwError("FAILED_PRECONDITION", message, { reason: "EMBEDDING_REFUSED" });
     }
+  }
+
+  /** Where all texts are too long it may be something else that the complaint is about. */
+  async #assertSomeTaken(asked: readonly number[], run: Run): Promise<void> {
+    const reason = asked.length > 0 && run.refused.size === asked.length && run.refused.get(asked[0] ?? 0);
+    if (reason) await this.#assertUsable(reason, run);
   }
 
   #repeat(firsts: ReadonlyMap<string, number>, { keys, rows, refused }: Run): void {

@@ -52,7 +52,7 @@ export class EmbeddingServer {
   /** undefined = it answers as it should. */
   fault: (call: ReceivedCall) => Fault | undefined = () => undefined;
   /** Awaited before each answer. */
-  pace: () => Promise<void> = async () => undefined;
+  pace: (call: ReceivedCall) => Promise<void> = async () => undefined;
   #atOnce = 0;
   #server: Server | undefined;
 
@@ -109,7 +109,7 @@ export class EmbeddingServer {
       body,
     };
     this.calls.push(call);
-    await this.pace();
+    await this.pace(call);
     this.#answer(call, this.fault(call), response);
   }
 

@@ -338,6 +338,34 @@ test("a refusal of every text is one error, not one a text", async (t) => {
   assert.equal(server.calls.length, 2);
 });
 
+test("a server that finds every text too long is not set up right", async (t) => {
+  const { server, provider } = await rig(t);
+  const body = JSON.stringify({ error: { message: "maximum context length is 0 tokens" } });
+  server.fault = () => ({ status: 400, body });
+  const error = await errorOf(provider.embedEach(texts(3), never));
+  assert.deepEqual([error.code, error.reason], ["FAILED_PRECONDITION", "EMBEDDING_REFUSED"]);
+  assert.equal(error.message, "openai refuses every text: HTTP 400: maximum context length is 0 tokens");
+});
+
+test("an error for good ends the waits of the other calls", async (t) => {
+  const { server, provider } = await rig(t, { env: { ARRW_EMBEDDING_BATCH_TEXTS: "1" } });
+  let answered: () => void = () => undefined;
+  const refused = new Promise<void>((resolve) => {
+    answered = resolve;
+  });
+  server.fault = ({ texts: [text] }) => {
+    if (text === "text 0") return { status: 401 };
+    answered();
+    return { status: 429, headers: { "retry-after": "15" } };
+  };
+  server.pace = async ({ texts: [text] }) => {
+    if (text === "text 0") await refused;
+  };
+  const beganMs = performance.now();
+  assert.equal((await errorOf(provider.embed(texts(10), never))).reason, "EMBEDDING_UNAUTHORIZED");
+  assert.ok(performance.now() - beganMs < 5_000);
+});
+
 test("a complaint of another kind about one text refuses that one", async (t) => {
   const { server, provider } = await rig(t);
   server.fault = (call) => (call.texts.includes("text 3") ? { status: 422, body: "not this" } : undefined);

@@ -206,6 +206,24 @@ test("a provider that takes no calls for long makes the job give its slot back, 
   assert.ok(provider.charged.size >= 64);
 });
 
+test("cancel does not wait for a provider that hangs", async (t) => {
+  const { provider, scheduler, run } = await start(t);
+  provider.fault = ({ number }) => (number > 8 ? "hang" : undefined);
+  const hanging = new Promise<void>((resolve) => {
+    provider.pace = async ({ number }) => {
+      if (number === 9) resolve();
+    };
+  });
+  const lease = 77n;
+  const running = run(documents(400), { lease });
+  await hanging;
+  await scheduler.cancel([lease]);
+  const askedAtMs = performance.now();
+  const { outcome } = await running;
+  assert.ok(performance.now() - askedAtMs < 400);
+  assert.ok(outcome.$case === "cancelled", outcome.$case);
+});
+
 test("wrong dimensions fail the job, not retryably, and name both", async (t) => {
   const { provider, run } = await start(t);
   provider.dimensions = 5;

@@ -56,6 +56,17 @@ describe("createProvider", () => {
     assert.equal(createProvider({ provider: "none", model: "mine", dimensions: 3 }).dimensions, 3);
   });
 
+  test("openai and cohere need a model and dimensions, and a process that has their settings", () => {
+    for (const provider of ["openai", "cohere"]) {
+      const violations = violationsOf(() => completeEmbeddingConfig({ provider, model: "", dimensions: 0 }));
+      assert.deepEqual(Object.keys(violations), ["embedding.model", "embedding.dimensions"]);
+      assert.match(violations["embedding.model"] ?? "", RegExp(`needed for ${provider}`));
+      const whole = { provider, model: "small", dimensions: 8 };
+      assert.deepEqual(completeEmbeddingConfig(whole), whole);
+      assert.throws(() => createProvider(whole), { reason: "EMBEDDING_NOT_SET_UP" });
+    }
+  });
+
   test("none embeds nothing", async () => {
     const provider = createProvider({ provider: "none", model: "", dimensions: 3 });
     await assert.rejects(provider.embed(["text"], never), {

@@ -183,12 +183,18 @@ test("what is a library's default needs no check, what is set does", () => {
   const check = (partial: DeepPartial<CreateLibraryRequest>): string[] =>
     checkCreateLibrary(CreateLibraryRequest.fromPartial<DeepPartial<CreateLibraryRequest>>(partial), [
       "hashing",
+      "openai",
       "none",
     ]).map(({ field }) => field);
   assert.deepEqual(check({}), []);
   assert.deepEqual(check({ embedding: {} }), ["embedding.dimensions"]);
   assert.deepEqual(check({ embedding: { dimensions: 16_384 } }), []);
   assert.deepEqual(check({ embedding: { dimensions: 16_385 } }), ["embedding.dimensions"]);
+  assert.deepEqual(check({ embedding: { provider: "openai" } }), ["embedding.model", "embedding.dimensions"]);
+  assert.deepEqual(check({ embedding: { provider: "openai", model: "small", dimensions: 8 } }), []);
+  assert.deepEqual(check({ embedding: { provider: "cohere", model: "small", dimensions: 8 } }), [
+    "embedding.provider",
+  ]);
   assert.deepEqual(check({ indexConfig: { scalar: "i8" } }), []);
   assert.deepEqual(check({ indexConfig: { scalar: "i8", metric: "ip" } }), ["index_config.scalar"]);
   assert.deepEqual(check({ indexConfig: { connectivity: 129 } }), ["index_config.connectivity"]);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { test } from "node:test";
-import { loadConfig } from "../../../platform/config.ts";
+import { loadConfig, redacted } from "../../../platform/config.ts";
 import { advertisedAddress, loadSchedulerConfig } from "../../../services/scheduler/config.ts";
 
 test("the gateway takes one scheduler's address or several", () => {
@@ -22,4 +22,26 @@ test("a scheduler advertises what it is told, else where it listens, else the ma
   assert.equal(advertised({ ARRW_HOST: "0.0.0.0", ARRW_SCHEDULER_GRPC_PORT: "7000" }), `${hostname()}:7000`);
   assert.equal(advertised({ ARRW_SCHEDULER_ADVERTISE_ADDRESS: "scheduler-1:50052" }), "scheduler-1:50052");
   assert.throws(() => advertised({ ARRW_SCHEDULER_ADVERTISE_ADDRESS: "scheduler-1" }), /host:port/);
+});
+
+test("keys and passwords are shown neither in the log of the start nor in its errors", () => {
+  const names = ["ARRW_OPENAI_API_KEY", "ARRW_COHERE_API_KEY", "ARRW_NATS_URL"] as const;
+  const settings = loadConfig(names, {
+    ARRW_OPENAI_API_KEY: "sk-secret",
+    ARRW_COHERE_API_KEY: "co-secret",
+    ARRW_NATS_URL: "nats://me:pa-secret@host:4222",
+  });
+  assert.equal(settings.ARRW_OPENAI_API_KEY, "sk-secret");
+  assert.deepEqual(redacted(settings), {
+    ARRW_OPENAI_API_KEY: "***",
+    ARRW_COHERE_API_KEY: "***",
+    ARRW_NATS_URL: "nats://***@host:4222",
+  });
+  for (const url of ["https://me:pa-secret@host/v1", "ftp://host", "host", "https://host/?key=pa-secret"]) {
+    const load = () => loadConfig(["ARRW_OPENAI_BASE_URL"], { ARRW_OPENAI_BASE_URL: url });
+    assert.throws(load, (error: Error) => {
+      assert.match(error.message, /^ARRW_OPENAI_BASE_URL: .*without name or password/);
+      return !error.message.includes("pa-secret");
+    });
+  }
 });
