@@ -25,6 +25,7 @@ import {
   CreateLibraryRequest,
   DeleteDocumentsRequest,
   DeleteLibraryRequest,
+  type DocumentUpsert,
   EndLeaseRequest,
   GetDocumentRequest,
   GetLibraryRequest,
@@ -34,6 +35,7 @@ import {
   SearchRequest,
   UpsertDocumentsRequest,
 } from "../../proto/gen/arrwdb/index/v1/index.ts";
+import type { Document, Filter } from "../../proto/gen/arrwdb/v1/document.ts";
 import {
   anyBytes,
   anyDocument,
@@ -59,6 +61,9 @@ export interface Known {
   readonly cursor: string;
   /** A job that has begun lease 1 there. */
   readonly jobId: string;
+  /** Open, with this pin. */
+  readonly exportId: string;
+  readonly pin: bigint;
 }
 
 /** All services of the index. A test goes through their methods: one without requests here is missed by it. */
@@ -82,7 +87,11 @@ function requests<T>(type: Encode<T>, message: fc.Arbitrary<T>): fc.Arbitrary<Bu
 
 /** Mostly one of those that make sense. */
 function mostly<T>(sensible: readonly T[], other: fc.Arbitrary<T>): fc.Arbitrary<T> {
-  return fc.oneof({ weight: 5, arbitrary: fc.constantFrom(...sensible) }, { weight: 1, arbitrary: other });
+  return mostlyOf(fc.constantFrom(...sensible), other);
+}
+
+function mostlyOf<T>(sensible: fc.Arbitrary<T>, other: fc.Arbitrary<T>): fc.Arbitrary<T> {
+  return fc.oneof({ weight: 12, arbitrary: sensible }, { weight: 1, arbitrary: other });
 }
 
 const anyInt64 = mostly(
@@ -97,31 +106,54 @@ export function arbitraryIndexRequests(known: Known): Readonly<Record<string, fc
 }
 
 function valuesOf({ libraryId, embeddingId, dimensions, documentIds, jobId }: Known) {
-  const fence = fc.option(fc.record({ jobId: mostly([jobId], anyText), lease: mostly([1n], anyInt64) }), {
-    nil: undefined,
-  });
-  const vectors = fc.array(fc.nat({ max: 50 }), { maxLength: 3 });
+  const fence = fc.record({ jobId: mostly([jobId], anyText), lease: mostly([1n], anyInt64) });
+  const vectors = (count: number) =>
+    fc
+      .array(fc.nat({ max: 50 }), { minLength: count, maxLength: count })
+      .map((seeds) => packed(...seeds.map((seed) => seededVector(seed, dimensions))));
   return {
-    library: mostly([libraryId, libraryId, ...PASSING], anyText),
+    library: mostly([libraryId, libraryId, libraryId, libraryId, ...PASSING], anyText),
     embedding: mostly([embeddingId], anyText),
     document: mostly(documentIds, anyText),
-    fence,
-    bytes: fc.oneof(
-      vectors.map((seeds) => packed(...seeds.map((seed) => seededVector(seed, dimensions)))),
-      anyBytes,
-    ),
+    fence: fc.option(fence, { nil: undefined }),
+    vectors,
+    filter: mostly([undefined, GOOD_FILTER], anyFilter),
+    pageSize: mostly([1, 50, 1_000], anyInt32),
+    pageToken: mostly([""], anyText),
   };
 }
 
+const GOOD_FILTER: Filter = { all: [{ field: "title", test: { $case: "exists", value: true } }] };
+const GOOD_CONFIG = {
+  metric: "cos",
+  scalar: "bf16",
+  connectivity: 16,
+  expansionAdd: 64,
+  expansionSearch: 64,
+};
+const GOOD_EMBEDDING = { provider: "none", model: "", dimensions: 3 };
+const GOOD_DOCUMENT: Document = {
+  documentId: "",
+  title: "title",
+  texts: ["one", "two"],
+  metadata: { a: 1 },
+  author: "",
+  tags: ["t"],
+  vectors: [],
+  sourceUrl: "",
+};
+
 function ofLibraries(known: Known) {
-  const { library, fence } = valuesOf(known);
-  const created = fc.record({
-    libraryId: mostly(PASSING, anyText),
-    name: mostly(PASSING, anyText),
-    embedding: fc.oneof(fc.constant({ provider: "none", model: "", dimensions: 3 }), anyEmbedding),
+  const { library, fence, pageSize, pageToken } = valuesOf(known);
+  const named = mostly<string>(PASSING, anyText).chain((id) =>
+    fc.record({ libraryId: fc.constant(id), name: mostly([id], anyText) }),
+  );
+  const config = fc.record({
+    embedding: mostly([GOOD_EMBEDDING], anyEmbedding),
     indexType: mostly(["hnsw", "flat"], anyText),
-    indexConfig: anyIndexConfig,
+    indexConfig: mostly([GOOD_CONFIG], anyIndexConfig),
   });
+  const created = fc.tuple(named, config).map(([names, rest]) => ({ ...names, ...rest }));
   const lease = fc.record({ libraryId: library, fence });
   // The known one is for all that follows.
   const passing = fc.oneof(fc.constantFrom(...PASSING), anyText).filter((id) => id !== known.libraryId);
@@ -130,7 +162,7 @@ function ofLibraries(known: Known) {
     [IndexServiceService.getLibrary.path]: requests(GetLibraryRequest, fc.record({ libraryId: library })),
     [IndexServiceService.listLibraries.path]: requests(
       ListLibrariesRequest,
-      fc.record({ pageSize: anyInt32, pageToken: anyText }),
+      fc.record({ pageSize, pageToken }),
     ),
     [IndexServiceService.deleteLibrary.path]: requests(
       DeleteLibraryRequest,
@@ -142,8 +174,12 @@ function ofLibraries(known: Known) {
 }
 
 function ofDocuments(known: Known) {
-  const { library, embedding, document, fence, bytes } = valuesOf(known);
-  const upsert = fc.record({ document: fc.option(anyDocument, { nil: undefined }), vectors: bytes });
+  const { library, embedding, document, fence, vectors, filter, pageSize, pageToken } = valuesOf(known);
+  const good = fc.record({
+    document: document.map((documentId) => ({ ...GOOD_DOCUMENT, documentId })),
+    vectors: mostlyOf(vectors(GOOD_DOCUMENT.texts.length), anyBytes),
+  });
+  const bad = fc.record({ document: fc.option(anyDocument, { nil: undefined }), vectors: vectors(1) });
   return {
     [IndexServiceService.getDocument.path]: requests(
       GetDocumentRequest,
@@ -153,9 +189,9 @@ function ofDocuments(known: Known) {
       ListDocumentsRequest,
       fc.record({
         libraryId: library,
-        filter: anyFilter,
-        pageSize: anyInt32,
-        pageToken: anyText,
+        filter,
+        pageSize,
+        pageToken,
         includeTexts: fc.boolean(),
       }),
     ),
@@ -165,7 +201,7 @@ function ofDocuments(known: Known) {
         libraryId: library,
         fence,
         embeddingId: embedding,
-        documents: fc.array(upsert, { maxLength: 3 }),
+        documents: fc.array(mostlyOf<DocumentUpsert>(good, bad), { maxLength: 3 }),
       }),
     ),
     [IndexServiceService.deleteDocuments.path]: requests(
@@ -177,10 +213,10 @@ function ofDocuments(known: Known) {
       fc.record({
         libraryId: library,
         embeddingId: embedding,
-        vector: bytes,
+        vector: mostlyOf(vectors(1), anyBytes),
         k: mostly([1, 10], anyInt32),
         efSearch: mostly([0, 64], anyInt32),
-        filter: anyFilter,
+        filter,
         includeText: fc.boolean(),
         exact: fc.boolean(),
       }),
@@ -189,23 +225,23 @@ function ofDocuments(known: Known) {
 }
 
 function ofBuilds(known: Known) {
-  const { library, fence, bytes } = valuesOf(known);
+  const { library, fence, vectors } = valuesOf(known);
   const own = { libraryId: library, fence };
   const start = fc.record({
     ...own,
     kind: mostly([1, 2, 3], anyInt32) as fc.Arbitrary<1>,
     indexType: mostly(["", "hnsw", "flat"], anyText),
-    indexConfig: anyIndexConfig,
-    embedding: anyEmbedding,
-    minRecall: anyDouble,
+    indexConfig: mostly([undefined, GOOD_CONFIG], anyIndexConfig),
+    embedding: mostly([undefined, GOOD_EMBEDDING], anyEmbedding),
+    minRecall: mostly([0, 0.5], anyDouble),
     submittedAt: anyTime,
-    run: anyInt32,
+    run: mostly([1], anyInt32),
   });
   const write = fc.record({
     ...own,
     throughKey: anyInt64,
     keys: fc.array(anyInt64, { maxLength: 4 }),
-    vectors: bytes,
+    vectors: mostlyOf(vectors(2), anyBytes),
   });
   return {
     [BuildServiceService.startBuild.path]: requests(StartBuildRequest, start),
@@ -226,13 +262,14 @@ function ofBuilds(known: Known) {
 
 function ofOthers(known: Known) {
   const { library, embedding, document } = valuesOf(known);
-  const exported = { libraryId: library, exportId: mostly([known.jobId], anyText) };
+  const hashes = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes));
+  const exported = { libraryId: library, exportId: mostly([known.exportId], anyText) };
   const read = fc.record({
     ...exported,
-    after: document,
+    after: mostlyOf(fc.constant(""), document),
     includeVectors: fc.boolean(),
-    pin: anyInt64,
-    letGo: document,
+    pin: mostly([known.pin], anyInt64),
+    letGo: mostlyOf(fc.constant(""), document),
   });
   return {
     [ChangeServiceService.watchChanges.path]: requests(
@@ -241,7 +278,7 @@ function ofOthers(known: Known) {
     ),
     [EmbeddingServiceService.lookupEmbeddings.path]: requests(
       LookupEmbeddingsRequest,
-      fc.record({ libraryId: library, embeddingId: embedding, hashes: anyBytes }),
+      fc.record({ libraryId: library, embeddingId: embedding, hashes: mostlyOf(hashes, anyBytes) }),
     ),
     [ExportServiceService.openExport.path]: requests(OpenExportRequest, fc.record(exported)),
     [ExportServiceService.readExport.path]: requests(ReadExportRequest, read),
