@@ -241,7 +241,10 @@ export const LookupEmbeddingsResponse: MessageFns<LookupEmbeddingsResponse> = {
 /** Knows texts' vectors by the hash of the text. */
 export type EmbeddingServiceService = typeof EmbeddingServiceService;
 export const EmbeddingServiceService = {
-  /** Vectors that texts have already in an embedding, in this library: what was paid for isn't paid twice. */
+  /**
+   * Vectors that texts have already in an embedding, in this library: what was paid for isn't paid twice. Of libraries
+   * whose provider is hashing or none nothing is known. At most 32 MB of vectors: texts beyond aren't found.
+   */
   lookupEmbeddings: {
     path: "/arrwdb.index.v1.EmbeddingService/LookupEmbeddings" as const,
     requestStream: false as const,
@@ -256,12 +259,18 @@ export const EmbeddingServiceService = {
 } as const;
 
 export interface EmbeddingServiceServer extends UntypedServiceImplementation {
-  /** Vectors that texts have already in an embedding, in this library: what was paid for isn't paid twice. */
+  /**
+   * Vectors that texts have already in an embedding, in this library: what was paid for isn't paid twice. Of libraries
+   * whose provider is hashing or none nothing is known. At most 32 MB of vectors: texts beyond aren't found.
+   */
   lookupEmbeddings: handleUnaryCall<LookupEmbeddingsRequest, LookupEmbeddingsResponse>;
 }
 
 export interface EmbeddingServiceClient extends Client {
-  /** Vectors that texts have already in an embedding, in this library: what was paid for isn't paid twice. */
+  /**
+   * Vectors that texts have already in an embedding, in this library: what was paid for isn't paid twice. Of libraries
+   * whose provider is hashing or none nothing is known. At most 32 MB of vectors: texts beyond aren't found.
+   */
   lookupEmbeddings(
     request: LookupEmbeddingsRequest,
     callback: (error: ServiceError | null, response: LookupEmbeddingsResponse) => void,
