@@ -15,6 +15,7 @@ interface ChangeOptions extends ClientCommandOptions, FilterOptions {
   readonly yes?: boolean;
   readonly reason?: string;
   readonly fromCheckpoint?: boolean;
+  readonly failedItems?: boolean;
 }
 
 interface Changed {
@@ -61,8 +62,8 @@ const RETRY: Change = {
   name: "retry",
   done: "to run again",
   statuses: [JOB_STATUS_FAILED, JOB_STATUS_CANCELLED],
-  one: async (client, jobId, { fromCheckpoint = false }) => {
-    const job = await client.retry(jobId, { fromCheckpoint });
+  one: async (client, jobId, { fromCheckpoint = false, failedItems = false }) => {
+    const job = await client.retry(jobId, { fromCheckpoint, failedItemsOnly: failedItems });
     return { text: `runs again, ${statusText(job)}`, json: toJson(job) };
   },
   many: (client, which, { fromCheckpoint = false }) => client.retryJobs(which, { fromCheckpoint }),
@@ -86,7 +87,8 @@ export function registerChanges(jobs: Command): void {
     .option("--reason <text>", "why, for people");
   command(jobs, RETRY)
     .description("run ended jobs again; of those that match, failed and cancelled ones")
-    .option("--from-checkpoint", "go on where they stopped instead of from the start");
+    .option("--from-checkpoint", "go on where they stopped instead of from the start")
+    .option("--failed-items", "only the items that failed, of imports and deletions that are named");
   command(jobs, DELETE).description("remove ended jobs with their input, log and request id");
 }
 
@@ -98,6 +100,10 @@ function command(jobs: Command, change: Change): Command {
       const filtered = hasFilter(options);
       if (jobIds.length > 0 && (filtered || options.all))
         throw new Error("name jobs, or say which match; not both");
+      if (options.failedItems && jobIds.length === 0) throw new Error("--failed-items: name the jobs");
+      if (options.failedItems && options.fromCheckpoint) {
+        throw new Error("--failed-items and --from-checkpoint: one of the two");
+      }
       if (jobIds.length === 0 && !filtered && !options.all) {
         throw new Error("which jobs? name them, or say --status, --type, --library, --label or --all");
       }

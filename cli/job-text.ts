@@ -51,6 +51,10 @@ export function resultText(job: Job): string {
     const bad = failed > 0n ? `, ${plural(failed, "document")} refused` : "";
     return `${plural(imported, "document")}, ${plural(totalChunks, "chunk")}${bad}`;
   }
+  if (result?.$case === "batchDelete") {
+    const { deleted, failed } = result.value;
+    return `${plural(deleted, "document")} deleted${failed > 0n ? `, ${count(failed)} not there` : ""}`;
+  }
   const built = result && buildResultText(result);
   if (built !== undefined) return built;
   if (result?.$case === "batchExport") {

@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import * as deleteCommand from "./commands/delete.ts";
 import * as demo from "./commands/demo.ts";
 import * as exportCommand from "./commands/export.ts";
 import * as importCommand from "./commands/import.ts";
@@ -18,6 +19,7 @@ const COMMANDS: readonly { register(program: Command): void }[] = [
   library,
   importCommand,
   exportCommand,
+  deleteCommand,
   indexJobs,
   jobs,
   search,

@@ -5,6 +5,7 @@ import {
   DeleteJobsRequest,
   type GetQueueStatsResponse,
   type Job,
+  type JobItem,
   ListJobsRequest,
   type ListJobsResponse,
   RetryJobsRequest,
@@ -23,6 +24,13 @@ import {
   rebuildRequest,
   regenerateRequest,
 } from "./index-jobs.ts";
+import {
+  type DeleteOptions,
+  deleteRequest,
+  type ItemsOptions,
+  jobItems,
+  type WhichDocuments,
+} from "./items.ts";
 import { LibraryCalls } from "./library-calls.ts";
 import { jobLogs, type LogLine, type LogsOptions } from "./logs.ts";
 import {
@@ -135,6 +143,20 @@ export class ArrwClient extends LibraryCalls {
     return downloadExport(this.jobStub, jobId, options);
   }
 
+  /** Removes documents by id or by filter: a batch_delete. Ids that aren't there are among its failed items. */
+  deleteDocuments(libraryId: string, which: WhichDocuments, options: DeleteOptions = {}): Promise<Job> {
+    return this.submit(deleteRequest(libraryId, which, options), options);
+  }
+
+  /**
+   * What became of each document of a batch_import or batch_delete, by position, fetched as they are read; of a running
+   * job those that are known. `timeoutMs` is for each page.
+   * @throws ClientError FAILED_PRECONDITION, reason NO_ITEMS: the job's type has none
+   */
+  jobItems(jobId: string, options: ItemsOptions = {}): AsyncGenerator<JobItem> {
+    return jobItems(this.jobStub, jobId, options.outcome ?? "", () => this.deadline(options));
+  }
+
   /** With its latest progress. */
   async get(jobId: string, settings: CallSettings = {}): Promise<Job> {
     const stub = this.jobStub;
@@ -176,7 +198,7 @@ export class ArrwClient extends LibraryCalls {
 
   /**
    * Runs an ended job again; once, however often the call has to be repeated.
-   * @throws ClientError FAILED_PRECONDITION it has not ended
+   * @throws ClientError FAILED_PRECONDITION it has not ended, or none of its items failed
    */
   async retry(jobId: string, options: RetryOptions = {}): Promise<Job> {
     const stub = this.jobStub;
@@ -186,8 +208,8 @@ export class ArrwClient extends LibraryCalls {
       const { job, staleSequence } = await repeatedly(stub, stub.getJob, { jobId }, deadline);
       if (job && isTerminal(job) && staleSequence === 0n) endedRevision = job.revision;
     }
-    const fromCheckpoint = options.fromCheckpoint ?? false;
-    const request = { jobId, fromCheckpoint, failedItemsOnly: false, endedRevision };
+    const { fromCheckpoint = false, failedItemsOnly = false } = options;
+    const request = { jobId, fromCheckpoint, failedItemsOnly, endedRevision };
     return present((await repeatedly(stub, stub.retryJob, request, deadline)).job, "job");
   }
 

@@ -1,6 +1,7 @@
 /** The client library of arrwDB: libraries, documents, search, and jobs that are submitted, watched and cancelled. */
 
 export type {
+  Condition,
   Document,
   EmbeddingConfig,
   Filter,
@@ -12,6 +13,7 @@ export {
   type Job,
   type JobAttempt,
   type JobFilter,
+  type JobItem,
   type JobProgress,
   JobStatus,
   type RetryPolicy,
@@ -26,6 +28,7 @@ export type { DownloadOptions, ExportPiece } from "./download.ts";
 export { ClientError, type ClientErrorCode, type Violation } from "./error.ts";
 export type { DocumentInput, DocumentSource } from "./import-stream.ts";
 export type { IndexJobOptions, RebuildOptions, RegenerateOptions } from "./index-jobs.ts";
+export type { DeleteOptions, ItemsOptions, WhichDocuments } from "./items.ts";
 export type { LogLine, LogsOptions } from "./logs.ts";
 export type {
   ArrwClientOptions,

@@ -26,6 +26,8 @@ export type JobOptions = Pick<
 export interface RetryOptions extends CallSettings {
   /** Go on from the last checkpoint instead of from the start. Default false. */
   readonly fromCheckpoint?: boolean;
+  /** Only the items that failed, of a batch_import or batch_delete; not with `fromCheckpoint`. Default false. */
+  readonly failedItemsOnly?: boolean;
   /** Revision of the ended job that is to run again: when it has gone on since, it is left alone. Default: as it is now. */
   readonly endedRevision?: bigint;
 }

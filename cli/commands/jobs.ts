@@ -6,6 +6,7 @@ import { registerDownload } from "../download.ts";
 import { count, duration, roughly, table } from "../format.ts";
 import { registerChanges } from "../job-changes.ts";
 import { type FilterOptions, jobFilter, withFilterOptions } from "../job-filter.ts";
+import { registerItems } from "../job-items.ts";
 import { registerLogs } from "../job-logs.ts";
 import { jobDetails, percentText, runningMs, statusText } from "../job-text.ts";
 import { toJson } from "../json.ts";
@@ -29,6 +30,7 @@ export function register(program: Command): void {
     .option("--after <cursor>", "all jobs: go on behind this event's cursor (see --json)")
     .action(watch);
   registerLogs(jobs);
+  registerItems(jobs);
   registerDownload(jobs);
   registerChanges(jobs);
 }
