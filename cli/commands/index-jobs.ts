@@ -9,7 +9,7 @@ import { nextCommands, watchToTheEnd } from "../watch-job.ts";
 import { libraryDetails } from "./library.ts";
 
 interface Options extends ClientCommandOptions, RunOptions {
-  readonly watch: boolean;
+  readonly watch?: boolean;
   readonly requestId?: string;
   readonly label?: Record<string, string>;
 }
@@ -116,7 +116,7 @@ async function submit(
   };
   await withClient(options, async (client) => {
     const job = await send(client, how);
-    if (options.watch) return watchToTheEnd(client, job.jobId, options);
+    if (options.watch !== false) return watchToTheEnd(client, job.jobId, options);
     if (options.json) printJson(toJson(job));
     else print(`job ${job.jobId}`, ...nextCommands(job.jobId, options.address));
   });
