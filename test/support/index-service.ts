@@ -177,8 +177,17 @@ export class TestLibrary {
     return new TestLibrary(client, request.libraryId, embeddingId);
   }
 
-  async upsert(documents: DocumentUpsert[], fence?: { jobId: string; lease: bigint }): Promise<bigint> {
-    const { id: libraryId, embeddingId } = this;
+  upsert(documents: DocumentUpsert[], fence?: { jobId: string; lease: bigint }): Promise<bigint> {
+    return this.upsertAs(this.embeddingId, documents, fence);
+  }
+
+  /** Vectors of another embedding than the library began with. */
+  async upsertAs(
+    embeddingId: string,
+    documents: DocumentUpsert[],
+    fence?: { jobId: string; lease: bigint },
+  ): Promise<bigint> {
+    const { id: libraryId } = this;
     const request = { libraryId, embeddingId, fence, documents };
     return (await unary(this.#client, this.#client.upsertDocuments, request, { timeoutMs: 60_000 })).change;
   }
