@@ -132,3 +132,27 @@ test("base URLs work with and without their version", () => {
   assert.equal(openai.url("https://proxy/openai"), "https://proxy/openai/v1/embeddings");
   assert.equal(cohere.url("https://api.cohere.com"), "https://api.cohere.com/v2/embed");
 });
+
+test("whatever JSON a server answers, it is read or refused, and nothing throws", () => {
+  const vector = fc.oneof(fc.jsonValue(), fc.base64String(), fc.array(fc.double(), { maxLength: 5 }));
+  const entry = fc.record(
+    { index: fc.oneof(fc.nat(5), fc.jsonValue()), embedding: vector },
+    { requiredKeys: [] },
+  );
+  const answer = fc.oneof(
+    fc.jsonValue(),
+    fc.record({ data: fc.array(fc.oneof(entry, fc.jsonValue())) }),
+    fc.record({ embeddings: fc.record({ float: fc.array(vector) }) }),
+  );
+  fc.assert(
+    fc.property(answer, (given) => {
+      const row = new Float32Array(3);
+      for (const protocol of [openai, cohere]) {
+        for (const each of protocol.vectors(given) ?? []) {
+          if (readVector(each, row) === undefined) assert.ok(row.every(Number.isFinite));
+        }
+      }
+      assert.equal(typeof complaintOf(JSON.stringify(given), ""), "string");
+    }),
+  );
+});
