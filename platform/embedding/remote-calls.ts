@@ -97,7 +97,8 @@ export class RemoteCalls {
       if ("rows" in tried) return tried.rows;
       if (tried.again === "now") continue;
       awayUntilMs ??= beganMs + patience.unavailableMs;
-      const waitMs = tried.error.retryAfterMs ?? backoffMs(failures, BACKOFF, Math.random());
+      const pauseMs = backoffMs(failures, BACKOFF, Math.random());
+      const waitMs = Math.max(pauseMs, tried.error.retryAfterMs ?? 0);
       failures += 1;
       if (waitMs > LONGEST_WAIT_MS || performance.now() + waitMs >= awayUntilMs) throw tried.error;
       // Its end by the signal is told by the signal's own reason.
