@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { ArrwClient } from "../../client/index.ts";
 import { Checks } from "../demo/checks.ts";
+import { rebuildStep } from "../demo/rebuild-step.ts";
 import { importStep, killStep, searchStep } from "../demo/steps.ts";
 import { demoTexts } from "../demo/texts.ts";
 import { duration, plural } from "../format.ts";
@@ -10,7 +11,9 @@ import { note, paint, print } from "../terminal.ts";
 export function register(program: Command): void {
   program
     .command("demo")
-    .description("start a system on free ports, import, search, kill its worker, check everything, clean up")
+    .description(
+      "start a system on free ports, import, search, kill its worker, rebuild an index, check everything, clean up",
+    )
     .action(runDemo);
 }
 
@@ -71,6 +74,7 @@ async function runSteps(system: System, checks: Checks, signal: AbortSignal): Pr
     const libraryId = await importStep(context);
     await searchStep(context, libraryId);
     await killStep(context);
+    await rebuildStep(context, libraryId);
   } finally {
     client.close();
   }

@@ -16,7 +16,7 @@ test("the demo passes all its checks within a minute and leaves nothing", async 
   assert.ok(performance.now() - began < 60_000);
   assert.match(stdout, /worker killed \(SIGKILL, process \d+\) at \d+ %/);
   assert.match(stdout, /resumed after 1 lost worker/);
-  assert.match(stdout, /All 15 checks passed in [\d.]+ s/);
+  assert.match(stdout, /All 17 checks passed in [\d.]+ s/);
   assert.notEqual(dataDir(stdout), "");
   assert.ok(!existsSync(dataDir(stdout)));
 });
