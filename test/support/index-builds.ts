@@ -7,6 +7,7 @@ import {
   BuildPhase,
   BuildServiceClient,
   type BuildServiceClient as Client,
+  type ReadBuildChunksResponse,
   type StartBuildRequest,
 } from "../../proto/gen/arrwdb/index/v1/builds.ts";
 import type { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
@@ -108,6 +109,24 @@ export class TestBuilds {
       const { build } = await this.swap(jobId, 1n);
       return build.phase === BuildPhase.BUILD_PHASE_READY ? undefined : build;
     });
+  }
+
+  async readChunks(jobId: string, lease: bigint, limit: number): Promise<ReadBuildChunksResponse> {
+    const { client, libraryId } = this;
+    const request = { libraryId, fence: { jobId, lease }, limit, afterKey: 0n };
+    return unary(client, client.readBuildChunks, request, CALL);
+  }
+
+  async writeVectors(
+    jobId: string,
+    lease: bigint,
+    throughKey: bigint,
+    keys: bigint[],
+    vectors: Buffer,
+  ): Promise<void> {
+    const { client, libraryId } = this;
+    const request = { libraryId, fence: { jobId, lease }, throughKey, keys, vectors };
+    await unary(client, client.writeBuildVectors, request, CALL);
   }
 
   async rollback(): Promise<Library> {
