@@ -103,3 +103,11 @@ test("a job's export goes when nobody will read it, the job's other objects stay
   await janitor.sweep();
   assert.deepEqual(state.removed, ["a-export", "b-export"]);
 });
+
+test("what became of a job's items stays with it, and goes without it", async () => {
+  const { janitor, state } = start();
+  state.objects = ["a-items", "b-items"];
+  state.jobs.add("a");
+  await janitor.sweep();
+  assert.deepEqual(state.removed, ["b-items"]);
+});
