@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { ArrwError } from "../errors.ts";
 import { callBatches } from "./call-batches.ts";
 import { embeddingId } from "./embedding-id.ts";
@@ -24,6 +25,7 @@ interface Run {
   readonly texts: readonly string[];
   readonly keys: readonly string[];
   readonly purpose: EmbeddingPurpose;
+  /** Ends its calls when the caller's signal does. */
   readonly signal: AbortSignal;
   readonly rows: Float32Array;
   readonly refused: Map<number, string>;
@@ -71,15 +73,7 @@ export class RemoteProvider implements EmbeddingProvider {
     const { memory } = this.#options;
     const keys = texts.map((text) => memory.key(`${this.#embedding} ${purpose} `, text));
     const rows = new Float32Array(texts.length * this.dimensions);
-    const run: Run = {
-      texts,
-      keys,
-      purpose,
-      signal,
-      rows,
-      refused: new Map(),
-      waiting: new AbortController(),
-    };
+    const refused = new Map<number, string>();
     const firsts = new Map<string, number>();
     const asked: number[] = [];
     for (const [place, key] of keys.entries()) {
@@ -89,18 +83,21 @@ export class RemoteProvider implements EmbeddingProvider {
       if (known) rows.set(known, place * this.dimensions);
       else asked.push(place);
     }
-    await this.#ask(asked, run);
-    await this.#assertSomeTaken(asked, run);
-    this.#repeat(firsts, run);
+    await linked(signal, async (calls, waiting) => {
+      const run: Run = { texts, keys, purpose, signal: calls, rows, refused, waiting };
+      await this.#ask(asked, run);
+      await this.#assertSomeTaken(asked, run);
+      this.#repeat(firsts, run);
+    });
     const { metrics, protocol } = this.#options.calls;
     const provider = protocol.name;
     metrics?.texts.inc({ provider, source: "memory" }, firsts.size - asked.length);
     metrics?.texts.inc({ provider, source: "repeated" }, texts.length - firsts.size);
     // In the order of the texts, whichever call ended first.
-    const refused = [...run.refused].sort(([a], [b]) => a - b);
+    const inOrder = [...refused].sort(([a], [b]) => a - b);
     return {
       rows,
-      refused: new Map(refused.map(([place, why]) => [place, `${provider} refused it: ${why}`])),
+      refused: new Map(inOrder.map(([place, why]) => [place, `${provider} refused it: ${why}`])),
     };
   }
 
@@ -109,20 +106,15 @@ export class RemoteProvider implements EmbeddingProvider {
     const texts = places.map((place) => run.texts[place] ?? "");
     const bounds = { maxTexts: this.#maxTexts, maxBytes: MAX_CALL_BYTES };
     const batches = callBatches(texts, bounds).map((batch) => batch.map((n) => places[n] ?? 0));
-    const { signal, waiting } = run;
-    const onAbort = (): void => waiting.abort(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) onAbort();
     const ended = await Promise.allSettled(
       batches.map((batch) =>
         this.#askSome(batch, run).catch((error: unknown) => {
-          waiting.abort(NOT_BEGUN);
+          run.waiting.abort(NOT_BEGUN);
           throw error;
         }),
       ),
     );
-    signal.removeEventListener("abort", onAbort);
-    if (signal.aborted) throw signal.reason;
+    if (run.signal.aborted) throw run.signal.reason;
     const failures = ended.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
     const first = failures.find((failure) => failure !== NOT_BEGUN);
     if (first !== undefined) throw first;
@@ -202,3 +194,24 @@ export class RemoteProvider implements EmbeddingProvider {
 
 /** Why a call was not made: another one of its run had failed. */
 const NOT_BEGUN = new Error("another call failed");
+
+/** Runs with signals of its own that follow the caller's: that one gets one listener, however many calls there are. */
+async function linked(
+  signal: AbortSignal,
+  run: (calls: AbortSignal, waiting: AbortController) => Promise<void>,
+): Promise<void> {
+  const calls = new AbortController();
+  const waiting = new AbortController();
+  setMaxListeners(0, calls.signal, waiting.signal);
+  const onAbort = (): void => {
+    waiting.abort(signal.reason);
+    calls.abort(signal.reason);
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    await run(calls.signal, waiting);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
