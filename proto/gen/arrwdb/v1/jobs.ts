@@ -257,11 +257,14 @@ export interface RegenerateEmbeddingsSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Removes documents by id or by filter. */
+/** Removes documents by id or by filter, exactly one of the two. */
 export interface BatchDeleteSpec {
-  /** Which documents; ids that aren't there count as failed. Unset in a Job. */
+  /**
+   * Which documents: 1..100,000 ids of 1..512 bytes, in a message of at most 8 MiB; ids that aren't there, and the second
+   * turn of one that is, count as failed. Unset in a Job.
+   */
   documentIds: string[];
-  /** Instead of ids. */
+  /** At least one condition. Of documents that are written while the job runs some may go and some stay. */
   filter: Filter | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -783,7 +786,8 @@ export interface RetryJobRequest {
   fromCheckpoint: boolean;
   /**
    * Run only the items that failed, of a batch_import or batch_delete whose input is still kept; its counts are then those of
-   * all runs. Not together with from_checkpoint. FAILED_PRECONDITION: the job's type has no items, or none failed.
+   * all runs, those that no run has come to left out. Not together with from_checkpoint. FAILED_PRECONDITION: the job's type
+   * has no items, or none failed; where that is not known the job FAILS with NO_FAILED_ITEMS.
    */
   failedItemsOnly: boolean;
   /**
@@ -941,7 +945,7 @@ export interface ListJobItemsRequest {
 
 /** See ListJobItems. */
 export interface ListJobItemsResponse {
-  /** The page, by position. */
+  /** The page, by position. With an outcome it may be short, or empty: what counts is next_page_token. */
   items: JobItem[];
   /** "" = that was the last page. */
   nextPageToken: string;
@@ -954,11 +958,14 @@ export interface JobItem {
   ordinal: bigint;
   /** Its document. */
   documentId: string;
-  /** The document's title. */
+  /** The document's title, at most 200 characters of it. */
   title: string;
   /** ok or failed. */
   outcome: string;
-  /** Why it failed. */
+  /**
+   * Why it failed: INVALID_DOCUMENT, INVALID_VECTORS, DOCUMENT_TOO_LARGE, DOCUMENT_REFUSED (by the index), DOCUMENT_NOT_FOUND,
+   * ...; at most 500 characters.
+   */
   error: JobError | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -8653,8 +8660,8 @@ export const JobServiceService = {
     responseDeserialize: (value: Buffer): GetJobLogsResponse => GetJobLogsResponse.decode(value),
   },
   /**
-   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known.
-   * FAILED_PRECONDITION: the job's type has no items.
+   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known, of one
+   * that is to run again those of the run before. FAILED_PRECONDITION: the job's type has no items.
    */
   listJobItems: {
     path: "/arrwdb.v1.JobService/ListJobItems" as const,
@@ -8739,8 +8746,8 @@ export interface JobServiceServer extends UntypedServiceImplementation {
    */
   getJobLogs: handleServerStreamingCall<GetJobLogsRequest, GetJobLogsResponse>;
   /**
-   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known.
-   * FAILED_PRECONDITION: the job's type has no items.
+   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known, of one
+   * that is to run again those of the run before. FAILED_PRECONDITION: the job's type has no items.
    */
   listJobItems: handleUnaryCall<ListJobItemsRequest, ListJobItemsResponse>;
   /**
@@ -8990,8 +8997,8 @@ export interface JobServiceClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<GetJobLogsResponse>;
   /**
-   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known.
-   * FAILED_PRECONDITION: the job's type has no items.
+   * The outcome of each item of a batch_import or batch_delete, by position; of a running job those that are known, of one
+   * that is to run again those of the run before. FAILED_PRECONDITION: the job's type has no items.
    */
   listJobItems(
     request: ListJobItemsRequest,
