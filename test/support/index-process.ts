@@ -10,6 +10,7 @@ export interface IndexProcess {
   readonly client: IndexServiceClient;
   /** host:port of its gRPC. */
   readonly address: string;
+  readonly pid: number;
   /** What it has logged so far, a JSON line each. */
   readonly lines: readonly string[];
   kill(signal: NodeJS.Signals): Promise<number | null>;
@@ -19,6 +20,7 @@ export interface IndexProcess {
 export async function startIndexProcess(
   dataFolder: string,
   env: Readonly<Record<string, string>> = {},
+  { openFiles }: { readonly openFiles?: number } = {},
 ): Promise<IndexProcess> {
   const port = Number(env.ARRW_INDEX_GRPC_PORT ?? (await freePort()));
   const child = fork(join(import.meta.dirname, "../../services/index/main.ts"), [], {
@@ -30,6 +32,7 @@ export async function startIndexProcess(
       ...env,
     },
     execArgv: ["--import", "tsx"],
+    ...(openFiles === undefined ? {} : limited(openFiles)),
     stdio: ["ignore", "pipe", "inherit", "ipc"],
   });
   const lines: string[] = [];
@@ -43,7 +46,8 @@ export async function startIndexProcess(
   const address = `127.0.0.1:${port}`;
   const client = connect(IndexServiceClient, address);
   await waitForReady(client, 5_000);
-  return { client, address, lines, kill: (signal) => kill(child, client, ended, signal) };
+  const pid = child.pid ?? 0;
+  return { client, address, pid, lines, kill: (signal) => kill(child, client, ended, signal) };
 }
 
 async function kill(
@@ -56,4 +60,10 @@ async function kill(
   child.kill(signal);
   const [code] = await ended;
   return code;
+}
+
+/** Node behind a shell that lowers the limit for it. */
+function limited(openFiles: number): { readonly execPath: string; readonly execArgv: string[] } {
+  const script = `ulimit -n ${openFiles} && exec "$0" --import tsx "$@"`;
+  return { execPath: "/bin/bash", execArgv: ["-c", script, process.execPath] };
 }
