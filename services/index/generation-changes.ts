@@ -1,12 +1,12 @@
 import { ArrwError } from "../../platform/errors.ts";
 import type { Build } from "./build.ts";
+import type { BuildHost } from "./build-host.ts";
 import { type BuildResultRow, readPrevious } from "./build-rows.ts";
 import { largestValue } from "./domain/vector-bounds.ts";
 import type { Generation } from "./generation.ts";
 import { removeFilesOf } from "./generation-files.ts";
 import type { GenerationWriter } from "./generation-writer.ts";
 import { emptyRemovedSets } from "./generations.ts";
-import type { BuildHost } from "./library-builds.ts";
 import type { LibraryIndex } from "./library-index.ts";
 import type { FenceClaim } from "./library-writer.ts";
 import { type GenerationRow, readState } from "./store.ts";

@@ -5,10 +5,11 @@ import { notFound, unavailable } from "../../platform/errors.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { acquirePidLock, type PidLock } from "../../platform/pid-lock.ts";
+import type { BuildEnd } from "./build-host.ts";
 import { Catalog, type LibraryConfig, type LibraryRow } from "./catalog.ts";
 import { CommitSignals } from "./commit-signals.ts";
 import { Library } from "./library.ts";
-import type { BuildEnd } from "./library-builds.ts";
+import { type LibraryTotals, totalsOf } from "./library-totals.ts";
 import type { VectorPool } from "./vector-pool.ts";
 
 export interface LibrariesOptions {
@@ -25,18 +26,6 @@ export interface LibrariesOptions {
   readonly memoryLimitBytes: number;
   /** A build without a call for so long is dropped; default 30,000. */
   readonly buildKeepAliveMs?: number;
-}
-
-export interface LibraryTotals {
-  readonly open: number;
-  readonly documents: number;
-  readonly chunks: number;
-  readonly vectors: number;
-  readonly behind: number;
-  /** Of loaded indexes. */
-  readonly memoryBytes: number;
-  /** Under way. */
-  readonly builds: number;
 }
 
 interface OpenLibrary {
@@ -123,18 +112,7 @@ export class Libraries implements Part {
 
   /** Sums over the open libraries; a library that isn't open counts nothing. */
   get totals(): LibraryTotals {
-    const totals = { open: 0, documents: 0, chunks: 0, vectors: 0, behind: 0, memoryBytes: 0, builds: 0 };
-    for (const { library } of this.#open.values()) {
-      const { documents, chunks } = library.state;
-      totals.open += 1;
-      totals.documents += documents;
-      totals.chunks += chunks;
-      totals.vectors += library.vectors;
-      totals.behind += library.behind;
-      totals.memoryBytes += library.memoryBytes;
-      if (library.builds.building !== undefined) totals.builds += 1;
-    }
-    return totals;
+    return totalsOf([...this.#open.values()].map(({ library }) => library));
   }
 
   /** The same configuration again answers with the library there is. @throws ALREADY_EXISTS */

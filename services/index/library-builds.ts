@@ -1,56 +1,18 @@
 import { ArrwError } from "../../platform/errors.ts";
-import type { Logger } from "../../platform/log.ts";
 import type { Build as BuildMessage } from "../../proto/gen/arrwdb/index/v1/builds.ts";
 import { Build, BuildFailure, MAX_MISSING } from "./build.ts";
-import { assertMemory, type BuildRequest, type MemoryLimit, plan } from "./build-plan.ts";
-import { failed, notNeeded, swapped } from "./build-results.ts";
-import {
-  type BuildKind,
-  type BuildOutcome,
-  type BuildRow,
-  optimizedSince,
-  readBuild,
-  readPrevious,
-  readResult,
-  resultOfLease,
-} from "./build-rows.ts";
+import type { BuildEnd, BuildHost } from "./build-host.ts";
+import type { BuildRequest } from "./build-plan.ts";
+import { failed, swapped } from "./build-results.ts";
+import { type BuildRow, readBuild, readPrevious, readResult, resultOfLease } from "./build-rows.ts";
+import { beginBuild } from "./build-start.ts";
 import { type ChunkPage, checkedVectors, readChunks } from "./build-vectors.ts";
 import { buildMessage, resultMessage } from "./build-view.ts";
-import type { Generation, OwnThread } from "./generation.ts";
 import { GenerationChanges } from "./generation-changes.ts";
 import { GenerationWriter } from "./generation-writer.ts";
-import type { DocumentWrite, FenceClaim, LibraryWriter } from "./library-writer.ts";
-import { type GenerationRow, readSnapshot, readState, type Store } from "./store.ts";
+import type { DocumentWrite, FenceClaim } from "./library-writer.ts";
+import { type GenerationRow, readState } from "./store.ts";
 import { UpsertGate } from "./upsert-gate.ts";
-
-export interface BuildEnd {
-  readonly kind: BuildKind;
-  readonly outcome: BuildOutcome | "dropped";
-  readonly seconds: number;
-  /** undefined = not measured. */
-  readonly recall: number | undefined;
-}
-
-/** What builds need of their library. */
-export interface BuildHost {
-  readonly store: Store;
-  readonly writer: LibraryWriter;
-  readonly log: Logger;
-  /** Folder of the index files. */
-  readonly folder: string;
-  readonly memory: MemoryLimit;
-  /** How long a generation is kept after it was swapped out. */
-  readonly retentionMs: number;
-  /** A build without a call for so long is dropped. */
-  readonly keepAliveMs: number;
-  live(): Generation;
-  newGeneration(row: GenerationRow, own: OwnThread): Generation;
-  /** Searches and writes that come while `commit` runs wait for what it brings: the generation that is live then. */
-  route(commit: () => Promise<Generation | undefined>): Promise<void>;
-  /** Called, and waited for, before the library has files of a build. */
-  markUnsettled(): Promise<void>;
-  readonly onBuildEnded: (end: BuildEnd) => void;
-}
 
 /** Upserts are held for so long at most. */
 const HOLD_MS = 2_000;
@@ -123,7 +85,7 @@ export class LibraryBuilds {
   }
 
   async #start(claim: FenceClaim, request: BuildRequest): Promise<BuildMessage> {
-    const { store, writer, memory } = this.#host;
+    const { store, writer } = this.#host;
     writer.assertFence(claim);
     const result = readResult(store, claim.jobId, request.run);
     if (result) return resultMessage(claim.jobId, result);
@@ -134,23 +96,9 @@ export class LibraryBuilds {
       if (!own && writer.isActive(current.jobId)) throw running(current.jobId);
       await this.#drop(current);
     }
-    const live = this.#host.live();
-    if (request.kind === "optimize" && (await this.#isOptimized(live, request)))
-      return this.#notNeeded(claim, request, live);
-    const startedAtMs = Date.now();
-    const planned = plan(store, live.row, request, startedAtMs);
-    await assertMemory(planned, memory);
-    await this.#host.markUnsettled();
-    // LMDB makes a database outside of transactions only.
-    store.vectors(planned.row.vectors);
-    const { kind, run, minRecall } = request;
-    const { build, generation } = await this.#writer.begin(
-      claim,
-      { kind, run, minRecall, startedAtMs, predictedBytes: planned.predictedBytes },
-      (number) => ({ ...planned.row, generation: number }),
-      planned.ownSet,
-    );
-    return buildMessage(this.#open(build, generation), store);
+    const begun = await beginBuild(this.#host, this.#writer, claim, request);
+    if ("outcome" in begun) return resultMessage(claim.jobId, begun);
+    return buildMessage(this.#open(begun.build, begun.generation), store);
   }
 
   async #adopt(claim: FenceClaim, current: BuildRow): Promise<BuildMessage> {
@@ -175,20 +123,6 @@ export class LibraryBuilds {
     this.#seenAtMs = performance.now();
     build.start();
     return build;
-  }
-
-  async #isOptimized(live: Generation, { submittedAtMs }: BuildRequest): Promise<boolean> {
-    if (live.row.indexType === "flat" || optimizedSince(this.#host.store, submittedAtMs)) return true;
-    return live.use(async (index) => (await index.look()).tombstones === 0);
-  }
-
-  async #notNeeded(claim: FenceClaim, { kind, run }: BuildRequest, live: Generation): Promise<BuildMessage> {
-    const progress = await live.use((index) => index.look());
-    const diskBytes = readSnapshot(this.#host.store, live.row.generation)?.bytes ?? 0;
-    const result = notNeeded(claim, kind, live.row, progress, diskBytes);
-    await this.#writer.record(claim, run, result);
-    this.#host.onBuildEnded({ kind, outcome: "not_needed", seconds: 0, recall: undefined });
-    return resultMessage(claim.jobId, result);
   }
 
   /** Keeps it alive. @throws LEASE_FENCED, BUILD_NOT_FOUND */

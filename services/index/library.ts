@@ -1,10 +1,9 @@
-import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { notFound } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Document, Filter } from "../../proto/gen/arrwdb/v1/document.ts";
 import type { Hit, Library as LibraryMessage } from "../../proto/gen/arrwdb/v1/libraries.ts";
-import { readPrevious } from "./build-rows.ts";
+import type { BuildHost } from "./build-host.ts";
 import type { LibraryRow } from "./catalog.ts";
 import { ChangeLog } from "./change-log.ts";
 import { type DocumentPage, DocumentReader } from "./document-reader.ts";
@@ -15,17 +14,11 @@ import { Exports } from "./exports.ts";
 import { Generation, type OwnThread } from "./generation.ts";
 import { prepareFiles } from "./generation-files.ts";
 import { ensureGeneration, liveGeneration } from "./generations.ts";
-import { type BuildHost, LibraryBuilds } from "./library-builds.ts";
+import { LibraryBuilds } from "./library-builds.ts";
+import { libraryMessage } from "./library-message.ts";
 import type { LibrarySearch } from "./library-search.ts";
 import { type DocumentWrite, type FenceClaim, LibraryWriter } from "./library-writer.ts";
-import {
-  type GenerationRow,
-  openStore,
-  readSnapshot,
-  readState,
-  type StateRow,
-  type Store,
-} from "./store.ts";
+import { type GenerationRow, openStore, readState, type StateRow, type Store } from "./store.ts";
 import type { VectorPool } from "./vector-pool.ts";
 
 export interface LibraryOptions {
@@ -206,39 +199,9 @@ export class Library {
     return this.#events;
   }
 
-  async message(): Promise<LibraryMessage> {
-    const { id: libraryId, name, createdAtMs } = this.row;
-    const { row, index } = this.#live;
-    const { documents, chunks } = this.state;
-    const progress = index?.progress;
-    const saved = readSnapshot(this.#store, row.generation);
-    const previous = readPrevious(this.#store);
-    const files = [...this.#store.snapshots.getRange()].reduce((sum, { value }) => sum + value.bytes, 0);
-    const stored = row.indexType === "flat" ? chunks : (saved?.size ?? 0);
-    return {
-      libraryId,
-      name,
-      embedding: { ...row.embedding },
-      indexType: row.indexType,
-      indexConfig: {
-        metric: row.metric,
-        scalar: row.scalar,
-        connectivity: row.connectivity,
-        expansionAdd: row.expansionAdd,
-        expansionSearch: row.expansionSearch,
-      },
-      generation: BigInt(row.generation),
-      documentCount: BigInt(documents),
-      chunkCount: BigInt(chunks),
-      vectorCount: BigInt(progress?.size ?? stored),
-      tombstoneCount: BigInt(progress?.tombstones ?? saved?.tombstones ?? 0),
-      diskBytes: BigInt((await storedBytes(this.#options.folder)) + files),
-      memoryBytes: BigInt(progress ? progress.indexBytes + progress.blockBytes : 0),
-      createdAt: new Date(createdAtMs),
-      previousGeneration: BigInt(previous?.generation ?? 0),
-      previousGenerationExpiresAt: previous && new Date(previous.expiresAtMs),
-      buildingGeneration: BigInt(this.builds.building ?? 0),
-    };
+  message(): Promise<LibraryMessage> {
+    const { builds, row } = this;
+    return libraryMessage(row, this.#store, this.#live, builds.building, this.#options.folder);
   }
 
   /** Opens the index beside, so that it is ready when it is needed. */
@@ -314,9 +277,4 @@ export class Library {
   #assertThere(): void {
     if (this.#deleted) throw notFound("library", this.row.id);
   }
-}
-
-async function storedBytes(folder: string): Promise<number> {
-  const { blocks } = await stat(join(folder, "store", "data.mdb"));
-  return blocks * 512;
 }

@@ -40,6 +40,7 @@ export class VectorIndex {
   readonly #index: UsearchIndex | undefined;
   readonly #blocks: VectorBlocks;
   #building: boolean;
+  #addsAtOnce = BUILDING_ADDS_AT_ONCE;
   #closed = false;
   #addedThrough = 0;
   #change: number;
@@ -180,7 +181,7 @@ export class VectorIndex {
     const from = this.#addedThrough + 1;
     const block = this.#blocks.get(this.#blocks.numbers(from, from)[0] as number);
     const blockEnd = Math.min(end, block.base + block.span - 1);
-    const atOnce = this.#building ? BUILDING_ADDS_AT_ONCE : ADDS_AT_ONCE;
+    const atOnce = this.#building ? this.#addsAtOnce : ADDS_AT_ONCE;
     const keys: number[] = [];
     let first = 0;
     let key = from;
@@ -191,7 +192,13 @@ export class VectorIndex {
       else if (row !== first + keys.length) break;
       keys.push(key);
     }
+    const began = performance.now();
     if (keys.length > 0) index.add(keys, this.#blocks.rowsAt(block, first, keys.length));
+    // Nobody can ask or stop this thread meanwhile, so that slow adds go in by few.
+    const slow = performance.now() - began > BUILDING_SLICE_MS;
+    this.#addsAtOnce = slow
+      ? Math.max(1, this.#addsAtOnce >> 1)
+      : Math.min(BUILDING_ADDS_AT_ONCE, this.#addsAtOnce + 1);
     // usearch puts new vectors into the places of removed ones first.
     this.#tombstones = Math.max(0, this.#tombstones - keys.length);
     this.#addedThrough = key - 1;

@@ -10,8 +10,8 @@ import type { ProbeAnswer, Sample } from "./vector-protocol.ts";
  * search finds, and how long it takes. Searches and adds come in between.
  */
 
-/** exactSearch's scratch memory grows with the queries. */
-const QUERIES_AT_ONCE = 16;
+/** Queries on one block before others have their turn. */
+const QUERIES_A_TURN = 8;
 /** True neighbours kept beyond those needed: some may be removed before they are compared. */
 const SPARE = 22;
 
@@ -47,33 +47,27 @@ export async function trueNeighbours(
   });
   const numbers = index.blocks.numbers(1, index.lastKey);
   const count = k + SPARE;
+  const until = performance.now() + budgetMs;
   for (const [i, number] of numbers.entries()) {
     const began = performance.now();
     const block = index.blocks.passing(number);
     const rows = block.rows.subarray(0, block.count * dimensions);
-    for (let from = 0; from < queries.length && block.count > 0; from += QUERIES_AT_ONCE) {
-      for (const query of queries.slice(from, from + QUERIES_AT_ONCE)) {
-        const found = exactSearch(
-          rows,
-          query.vector,
-          dimensions,
-          Math.min(count, block.count),
-          METRIC_KINDS[metric],
-          1,
-        );
-        found.keys.forEach((row, n) => {
-          const key = block.keys[Number(row)] as number;
-          if (key !== query.key) query.near.push({ key, distance: found.distances[n] as number });
-        });
-        query.near.sort((a, b) => a.distance - b.distance).splice(count);
-      }
-      await nextTurn();
-      index.assertOpen();
+    for (const [n, query] of queries.entries()) {
+      if (block.count === 0) break;
+      const wanted = Math.min(count, block.count);
+      const found = exactSearch(rows, query.vector, dimensions, wanted, METRIC_KINDS[metric], 1);
+      found.keys.forEach((row, place) => {
+        const key = block.keys[Number(row)] as number;
+        if (key !== query.key) query.near.push({ key, distance: found.distances[place] as number });
+      });
+      query.near.sort((a, b) => a.distance - b.distance).splice(count);
+      if (n % QUERIES_A_TURN === QUERIES_A_TURN - 1) await pause(index);
     }
-    // The first full block tells what all of them will take.
-    const expected = (performance.now() - began) * numbers.length;
-    if (i === 0 && expected > budgetMs)
-      queries = queries.slice(0, Math.max(least, Math.floor((queries.length * budgetMs) / expected)));
+    await pause(index);
+    const expected = (performance.now() - began) * (numbers.length - i - 1);
+    const left = until - performance.now();
+    if (expected > left && expected > 0)
+      queries = queries.slice(0, Math.max(least, Math.floor((queries.length * left) / expected)));
     index.catchUp();
   }
   const near = new Float64Array(queries.length * count);
@@ -105,8 +99,7 @@ export async function probe(
       ms.push(performance.now() - began);
       found.set(result.keys, n * (k + 1));
     }
-    await nextTurn();
-    index.assertOpen();
+    await pause(index);
     if (performance.now() > until) return { found, probed: n + 1, ms: Float64Array.from(ms) };
   }
   return { found, probed: keys.length, ms: Float64Array.from(ms) };
@@ -148,9 +141,14 @@ export async function keyBeyond(index: VectorIndex, max: number): Promise<number
     const block = index.blocks.passing(number);
     for (let row = 0; row < block.count; row++)
       if (!isWithin(index.blocks.rowAt(block, row), max)) return block.keys[row] as number;
-    await nextTurn();
-    index.assertOpen();
+    await pause(index);
     index.catchUp();
   }
   return 0;
+}
+
+/** Lets others have their turn. @throws when the index is closed by then */
+async function pause(index: VectorIndex): Promise<void> {
+  await nextTurn();
+  index.assertOpen();
 }
