@@ -52,11 +52,13 @@ export async function* itemsParts(
 ): AsyncGenerator<ReadPart & { readonly number: number }> {
   const ahead: Promise<ReadPart | undefined>[] = [];
   for (let number = from; ; number++) {
-    while (ahead.length < READ_AHEAD) {
-      const wanted = readItemsPart(nats, jobId, number + ahead.length);
+    // Who wants one part pays for one or two.
+    const wanted = Math.min(READ_AHEAD, number - from + 1);
+    while (ahead.length < wanted) {
+      const next = readItemsPart(nats, jobId, number + ahead.length);
       // A failure is met when its turn comes; until then it must not count as unhandled.
-      wanted.catch(() => undefined);
-      ahead.push(wanted);
+      next.catch(() => undefined);
+      ahead.push(next);
     }
     const read = await ahead.shift();
     if (!read) return;

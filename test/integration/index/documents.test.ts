@@ -180,3 +180,20 @@ test("a refused request writes nothing", async (t) => {
   await assert.rejects(library.upsert([good], { jobId: "j", lease: 1n }), { code: "FAILED_PRECONDITION" });
   assert.deepEqual(await allDocuments(client), []);
 });
+
+test("documents that a filter names come by id, in pages, like any others", async (t) => {
+  const { client, library } = await setUp(t);
+  const ids = ["a", "b", "zz", "é", "\u{1f600}", "c", "Z"];
+  await library.upsert(
+    ids.map((id, n) => documentUpsert(id, [seededVector(n, 8)], { author: n % 2 ? "odd" : "even" })),
+  );
+  const named = ["\u{1f600}", "nope", "", "x".repeat(600), "é", "Z", "a", "a", "b"];
+  const filter: Filter = { all: [{ field: "document_id", test: { $case: "in", value: named } }] };
+  for (const pageSize of [1, 2, 1_000]) {
+    assert.deepEqual(await allDocuments(client, filter, pageSize), ["Z", "a", "b", "é", "\u{1f600}"]);
+  }
+  const odd: Filter = { all: [...filter.all, { field: "author", test: { $case: "equals", value: "odd" } }] };
+  assert.deepEqual(await allDocuments(client, odd, 1), ["b", "é"]);
+  const one: Filter = { all: [{ field: "document_id", test: { $case: "equals", value: "nope" } }] };
+  assert.deepEqual(await allDocuments(client, one), []);
+});
