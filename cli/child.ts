@@ -33,6 +33,12 @@ export function describeExit({ code, signal }: Exit): string {
 const NODE_FLAGS = ["--enable-source-maps", "--max-semi-space-size=32"];
 
 /**
+ * LMDB keeps lists of 3 MB for each library that is open, nearly empty ones. glibc raises by itself the size from which it
+ * maps memory instead of clearing some of its heap, and then all of them would be in memory.
+ */
+const LIBC_ENV = { MALLOC_MMAP_THRESHOLD_: "1048576" };
+
+/**
  * Starts a service as a Node process with an IPC channel, on which it says `{ready: true}`. The channel closes when
  * this process ends, however it ends; the service then stops (platform/lifecycle.ts).
  */
@@ -42,7 +48,7 @@ export async function launchChild(options: ChildOptions): Promise<Running> {
   // A session of its own: a terminal's Ctrl-C goes to the supervisor alone, which stops the services in order.
   const child = spawn(process.execPath, [...NODE_FLAGS, ...loader, main], {
     detached: true,
-    env: options.env,
+    env: { ...LIBC_ENV, ...options.env },
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   let reason: string | undefined;
