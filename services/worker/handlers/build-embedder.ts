@@ -9,6 +9,7 @@ import type {
 } from "../../../proto/gen/arrwdb/index/v1/builds.ts";
 import type { EmbeddingCounts } from "../domain/build-results.ts";
 import { whileUnavailable } from "../retry.ts";
+import { unlessAborted } from "../unless-aborted.ts";
 import type { BuildSession } from "./build-session.ts";
 import { oneAhead } from "./one-ahead.ts";
 
@@ -28,6 +29,7 @@ interface EmbeddedPage extends EmbeddingCounts {
   readonly vectors: Buffer;
 }
 
+const FULL_PAGE_CHARACTERS = 512 * 1024;
 /** Bounds a page's vectors, whatever their length. */
 const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 /** Vectors remembered, so that the same text is embedded once, and so is a page whose acknowledgement was lost. */
@@ -40,6 +42,8 @@ export class BuildEmbedder {
   readonly #options: BuildEmbedderOptions;
   readonly #limit: number;
   readonly #known: LRUCache<string, Float32Array>;
+  /** Settles when the page that was embedded last is. */
+  #embedding: Promise<unknown> = Promise.resolve();
 
   constructor(options: BuildEmbedderOptions) {
     const vectorBytes = options.provider.dimensions * 4;
@@ -48,24 +52,43 @@ export class BuildEmbedder {
     this.#known = new LRUCache({ max: Math.max(1, Math.floor(REMEMBERED_BYTES / vectorBytes)) });
   }
 
-  /** Until no chunk lacks its vector. @returns the build after the last page; undefined = none lacked one */
+  /**
+   * Until a page is the last one: as long as documents are written there may be more at once.
+   * @returns the build after the last page; undefined = no chunk lacked its vector
+   */
   async bringAll(): Promise<Build | undefined> {
     const { session, signal, onWritten } = this.#options;
+    // What was being embedded when the one before broke off is paid for; its vectors will be remembered.
+    await unlessAborted(this.#embedding, signal);
     let build: Build | undefined;
-    for await (const page of oneAhead(this.#pages(), signal)) {
-      build = await session.writeVectors(page);
-      await onWritten(build, page);
+    const ended = new AbortController();
+    try {
+      for await (const page of oneAhead(this.#pages(ended.signal), signal)) {
+        build = await session.writeVectors(page);
+        await onWritten(build, page);
+      }
+      return build;
+    } finally {
+      ended.abort();
     }
-    return build;
   }
 
-  async *#pages(): AsyncGenerator<EmbeddedPage> {
-    for (let afterKey = 0n; ; ) {
+  async *#pages(ended: AbortSignal): AsyncGenerator<EmbeddedPage> {
+    for (let afterKey = 0n, last = false; !last; ) {
       const page = await this.#options.session.readChunks(afterKey, this.#limit);
-      if (page.chunks.length === 0) return;
+      if (page.chunks.length === 0 || ended.aborted) return;
+      last = this.#isLast(page);
       afterKey = page.throughKey;
-      yield await this.#embedded(page);
+      const embedded = this.#embedded(page);
+      this.#embedding = embedded.catch(() => undefined);
+      yield await embedded;
     }
+  }
+
+  /** A page ends at its limit, at about 2 MB of text, or where there are no more chunks. */
+  #isLast({ chunks }: ReadBuildChunksResponse): boolean {
+    const characters = chunks.reduce((sum, { text }) => sum + text.length, 0);
+    return chunks.length < this.#limit && characters < FULL_PAGE_CHARACTERS;
   }
 
   async #embedded({ chunks, throughKey }: ReadBuildChunksResponse): Promise<EmbeddedPage> {

@@ -33,6 +33,8 @@ type RegenerateJob = LeasedJob<"regenerateEmbeddings">;
 
 /** With at most so many chunks missing the index holds upserts, so that the last ones can be brought. */
 const HOLD_CHUNKS = 256n;
+/** They are held for so long at most. */
+const HOLD_MS = 2_000;
 const CHECKPOINT_MS = 1_000;
 const FIRST_SWAP_PAUSE_MS = 100;
 const MAX_SWAP_PAUSE_MS = 10_000;
@@ -63,7 +65,7 @@ class Regeneration {
   readonly #embedder: BuildEmbedder;
   #counts: EmbeddingCounts;
   #savedAtMs = performance.now();
-  #swapEndMs = Number.POSITIVE_INFINITY;
+  #giveUpAtMs = Number.POSITIVE_INFINITY;
   #swapPauseMs = FIRST_SWAP_PAUSE_MS;
 
   constructor(options: RegenerateEmbeddingsOptions, job: RegenerateJob, context: JobContext) {
@@ -109,10 +111,10 @@ class Regeneration {
 
   async #step(build: Build): Promise<Build> {
     const missing = build.chunksTotal - build.chunksEmbedded;
-    if (build.phase === BuildPhase.BUILD_PHASE_READY && missing <= HOLD_CHUNKS) return this.#swap(build);
+    if (build.phase === BuildPhase.BUILD_PHASE_READY && missing <= HOLD_CHUNKS) return this.#swap(missing);
     if (build.phase === BuildPhase.BUILD_PHASE_EMBEDDING || missing > 0n) {
       const brought = await this.#embedder.bringAll();
-      if (brought && build.phase === BuildPhase.BUILD_PHASE_EMBEDDING) return brought;
+      if (brought && brought.chunksTotal - brought.chunksEmbedded > HOLD_CHUNKS) return brought;
     }
     // What comes in while the index is built and measured is brought by and by.
     await this.#session.pause();
@@ -120,24 +122,30 @@ class Regeneration {
   }
 
   /** Asks for the swap, brings what it lacks while upserts are held, and asks again. */
-  async #swap(ready: Build): Promise<Build> {
-    const first = await this.#session.swap();
-    if (hasEnded(first.build)) return first.build;
-    if (first.held) {
+  async #swap(missing: bigint): Promise<Build> {
+    // The less is left to bring, the shorter upserts wait.
+    if (missing > 0n) await this.#embedder.bringAll();
+    const endMs = performance.now() + HOLD_MS;
+    for (;;) {
+      const { build, held } = await this.#session.swap();
+      if (hasEnded(build)) return build;
+      this.#assertCatchingUp(build);
+      if (!held || performance.now() > endMs) break;
       await this.#embedder.bringAll();
-      const second = await this.#session.swap();
-      if (hasEnded(second.build)) return second.build;
     }
-    // The hold ran out, or too much came in between: with less to bring the next one is shorter.
-    this.#swapEndMs = Math.min(this.#swapEndMs, performance.now() + SWAP_FOR_MS);
-    if (performance.now() > this.#swapEndMs) {
-      const text = `documents are written faster than their ${ready.chunksTotal} chunks can be embedded; try again in a quieter hour`;
-      throw new ArrwError("ABORTED", text, { reason: "WRITES_OUTRUN_EMBEDDING" });
-    }
+    // The hold ran out, or the index has much to add: writers shall get on in between.
     await this.#session.wait(this.#swapPauseMs);
     this.#swapPauseMs = Math.min(MAX_SWAP_PAUSE_MS, this.#swapPauseMs * 2);
-    await this.#embedder.bringAll();
     return this.#session.get();
+  }
+
+  /** @throws ArrwError retryable, when it was ready for long and isn't swapped */
+  #assertCatchingUp({ phase, chunksTotal }: Build): void {
+    if (phase !== BuildPhase.BUILD_PHASE_READY) return;
+    this.#giveUpAtMs = Math.min(this.#giveUpAtMs, performance.now() + SWAP_FOR_MS);
+    if (performance.now() < this.#giveUpAtMs) return;
+    const text = `documents are written faster than they can be embedded: the last of ${chunksTotal} chunks are never reached; try again in a quieter hour`;
+    throw new ArrwError("ABORTED", text, { reason: "WRITES_OUTRUN_EMBEDDING" });
   }
 
   async #written(build: Build, { reembedded, reused }: EmbeddingCounts): Promise<void> {
@@ -145,6 +153,7 @@ class Regeneration {
       reembedded: this.#counts.reembedded + reembedded,
       reused: this.#counts.reused + reused,
     };
+    this.#assertCatchingUp(build);
     this.#context.progress(buildProgress(build));
     if (performance.now() - this.#savedAtMs < CHECKPOINT_MS) return;
     this.#savedAtMs = performance.now();

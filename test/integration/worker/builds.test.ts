@@ -314,6 +314,23 @@ test("a regenerate goes on after a restart of the index and pays for no text twi
   assert.equal(chunksReembedded + embeddingsReused, 100n);
 });
 
+test("a regenerate gets to its swap though documents are written with every look", async (t) => {
+  const harness = await startBuilds(t);
+  const { scheduler, builds } = harness;
+  fillChunks(harness, 30);
+  let next = 1_000n;
+  // There always is one more to embed, until upserts are held.
+  builds.onCall = (method) => {
+    if (builds.holds === 0 && method === "readBuildChunks") {
+      builds.chunks.set(next, `text ${next}`);
+      next += 1n;
+    }
+  };
+  const result = resultOf(await scheduler.outcomeOf((await assign(harness, REGENERATE)).lease));
+  assert.equal(result?.$case, "regenerateEmbeddings");
+  assert.equal(builds.vectors.size, builds.chunks.size);
+});
+
 test("a regenerate brings what is written meanwhile while upserts are held", async (t) => {
   const harness = await startBuilds(t);
   const { scheduler, builds } = harness;

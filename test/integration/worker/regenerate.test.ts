@@ -145,7 +145,7 @@ async function assertEmbedded({ index, library }: RealHarness, ids: readonly str
 }
 
 test("a slow provider keeps up with writes in the end: none is lost, none fails, none waits long", async (t) => {
-  const harness = await startReal(t, 40, 60);
+  const harness = await startReal(t, 100, 60);
   const { scheduler, index, library } = harness;
   const writer = new Writer(index, library);
   const ids = Array.from({ length: 60 }, (_, n) => `doc-${n}`);
