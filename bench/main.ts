@@ -1,3 +1,4 @@
+import { benchExport } from "./export.ts";
 import { benchImport } from "./import.ts";
 import { benchIndex } from "./index.ts";
 import { benchJobs } from "./jobs.ts";
@@ -10,6 +11,7 @@ import { benchWaiting } from "./waiting.ts";
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   jobs: benchJobs,
   import: benchImport,
+  export: benchExport,
   index: benchIndex,
   search: benchSearch,
   retained: benchRetained,

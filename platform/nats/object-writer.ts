@@ -33,9 +33,11 @@ export class ObjectWriter {
   readonly #options: ObjectWriterOptions;
   readonly #pieces: readonly Piece[];
   readonly #hash = createHash("sha256");
-  readonly #inFlight: Promise<void>[] = [];
-  #gathered: Uint8Array[] = [];
-  #gatheredBytes = 0;
+  readonly #inFlight: { readonly sent: Promise<void>; readonly buffer: Uint8Array }[] = [];
+  /** Of parts that are stored: to be filled again, since fresh memory for each would pile up until it is collected. */
+  readonly #spare: Uint8Array[] = [];
+  #part: Uint8Array = new Uint8Array(PART_BYTES);
+  #filled = 0;
   #parts: number;
   #sizeBytes: number;
 
@@ -71,17 +73,18 @@ export class ObjectWriter {
     return this.#pieces;
   }
 
-  /** Takes the bytes, which must stay as they are; waits while too much is on its way. */
+  /** Copies the bytes; waits while too much is on its way. */
   async write(data: Uint8Array): Promise<void> {
-    if (data.length === 0) return;
-    this.#take(data);
-    while (this.#gatheredBytes >= PART_BYTES) await this.#sendPart(PART_BYTES);
+    for (let taken = 0; taken < data.length; ) {
+      taken += this.#take(taken === 0 ? data : data.subarray(taken));
+      if (this.#filled === PART_BYTES) await this.#sendPart();
+    }
   }
 
   /** Stores the rest and the manifest, which is this writer's own. */
   async finish(): Promise<Manifest> {
     const { objectId, writer } = this.#options;
-    if (this.#gatheredBytes > 0) await this.#sendPart(this.#gatheredBytes);
+    if (this.#filled > 0) await this.#sendPart();
     while (this.#inFlight.length > 0) await this.#settleOldest();
     const manifest: Manifest = {
       sizeBytes: this.#sizeBytes,
@@ -96,7 +99,7 @@ export class ObjectWriter {
 
   /** Resolves when nothing is on its way any more, stored or not. */
   async settled(): Promise<void> {
-    await Promise.allSettled(this.#inFlight);
+    await Promise.allSettled(this.#inFlight.map(({ sent }) => sent));
   }
 
   async #readBack({ sizeBytes, pieces }: WrittenSoFar): Promise<void> {
@@ -112,18 +115,20 @@ export class ObjectWriter {
     }
   }
 
-  #take(data: Uint8Array): void {
-    this.#gathered.push(data);
-    this.#gatheredBytes += data.length;
-    this.#sizeBytes += data.length;
+  /** @returns how many bytes there was room for */
+  #take(data: Uint8Array): number {
+    const taken = Math.min(data.length, PART_BYTES - this.#filled);
+    this.#part.set(taken === data.length ? data : data.subarray(0, taken), this.#filled);
+    this.#filled += taken;
+    this.#sizeBytes += taken;
+    return taken;
   }
 
-  async #sendPart(size: number): Promise<void> {
-    const all = this.#gathered.length === 1 ? this.#gathered[0] : undefined;
-    const bytes = all ?? Buffer.concat(this.#gathered, this.#gatheredBytes);
-    const part = bytes.subarray(0, size);
-    this.#gathered = bytes.length > size ? [bytes.subarray(size)] : [];
-    this.#gatheredBytes = bytes.length - size;
+  async #sendPart(): Promise<void> {
+    const buffer = this.#part;
+    const part = buffer.subarray(0, this.#filled);
+    this.#part = this.#spare.pop() ?? new Uint8Array(PART_BYTES);
+    this.#filled = 0;
     this.#hash.update(part);
     const sent = this.#append(
       Subject.objectPart(this.#options.objectId, this.#parts, this.#options.writer),
@@ -132,13 +137,15 @@ export class ObjectWriter {
     // Its failure is met when its turn comes; until then it must not count as unhandled.
     sent.catch(() => undefined);
     this.#parts += 1;
-    this.#inFlight.push(sent);
+    this.#inFlight.push({ sent, buffer });
     if (this.#inFlight.length >= WINDOW) await this.#settleOldest();
   }
 
   async #settleOldest(): Promise<void> {
-    await this.#inFlight[0];
+    const oldest = this.#inFlight[0];
+    await oldest?.sent;
     this.#inFlight.shift();
+    if (oldest) this.#spare.push(oldest.buffer);
   }
 
   #append(subject: string, data: Uint8Array): Promise<void> {

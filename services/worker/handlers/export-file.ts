@@ -4,24 +4,31 @@ import type { Manifest } from "../../../platform/nats/object-parts.ts";
 import type { ObjectWriter } from "../../../platform/nats/object-writer.ts";
 
 const compress = promisify(gzip);
-/** Text that one gzip member holds, about. */
+/** Text that is encoded at a time. */
+const SCRATCH_BYTES = 256 * 1024;
+/** Text in a gzip member, about. */
 const MEMBER_BYTES = 4 * 1024 * 1024;
 
-/** A file in the object store that text is written to; a compressed one is made of gzip members, one after the other. */
+/**
+ * A file in the object store that text is written to; a compressed one is made of gzip members, one after the other. Its
+ * buffers are used again and again.
+ */
 export class ExportFile {
   readonly #writer: ObjectWriter;
-  readonly #gzip: boolean;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  readonly #encoder = new TextEncoder();
+  readonly #scratch = new Uint8Array(SCRATCH_BYTES);
+  /** The open gzip member; undefined = nothing is compressed. */
+  readonly #member: Uint8Array | undefined;
+  #held = 0;
 
   constructor(writer: ObjectWriter, gzip: boolean) {
     this.#writer = writer;
-    this.#gzip = gzip;
+    this.#member = gzip ? new Uint8Array(MEMBER_BYTES + SCRATCH_BYTES) : undefined;
   }
 
   /** Size of the file that ends with the last text written; undefined while a gzip member is open. */
   get sizeBytes(): number | undefined {
-    return this.#heldBytes === 0 ? this.#writer.sizeBytes : undefined;
+    return this.#held === 0 ? this.#writer.sizeBytes : undefined;
   }
 
   /** Bytes of the file that another writer will find. */
@@ -34,16 +41,17 @@ export class ExportFile {
   }
 
   async write(text: string): Promise<void> {
-    const bytes = Buffer.from(text);
-    if (!this.#gzip) return this.#writer.write(bytes);
-    this.#held.push(bytes);
-    this.#heldBytes += bytes.length;
-    if (this.#heldBytes >= MEMBER_BYTES) await this.#endMember();
+    for (let rest = text; rest !== ""; ) {
+      const { read, written } = this.#encoder.encodeInto(rest, this.#scratch);
+      await this.#take(this.#scratch.subarray(0, written));
+      rest = read === rest.length ? "" : rest.slice(read);
+    }
+    if (this.#held >= MEMBER_BYTES) await this.#endMember();
   }
 
   async finish(): Promise<Manifest> {
     // An empty file is no gzip file.
-    if (this.#heldBytes > 0 || (this.#gzip && this.#writer.sizeBytes === 0)) await this.#endMember();
+    if (this.#held > 0 || (this.#member && this.#writer.sizeBytes === 0)) await this.#endMember();
     return this.#writer.finish();
   }
 
@@ -52,10 +60,17 @@ export class ExportFile {
     return this.#writer.settled();
   }
 
+  async #take(bytes: Uint8Array): Promise<void> {
+    if (!this.#member) return this.#writer.write(bytes);
+    // A text that is larger than a member fills several.
+    if (this.#held + bytes.length > this.#member.length) await this.#endMember();
+    this.#member.set(bytes, this.#held);
+    this.#held += bytes.length;
+  }
+
   async #endMember(): Promise<void> {
-    const member = await compress(Buffer.concat(this.#held, this.#heldBytes));
-    this.#held = [];
-    this.#heldBytes = 0;
+    const member = await compress(this.#member?.subarray(0, this.#held) ?? "");
+    this.#held = 0;
     await this.#writer.write(member);
   }
 }

@@ -1,3 +1,5 @@
+import { unlessAborted } from "../unless-aborted.ts";
+
 /** Makes the next item while the current one is worked on. Ends at once when aborted, even while an item is awaited. */
 export async function* oneAhead<T>(source: AsyncGenerator<T>, signal: AbortSignal): AsyncGenerator<T> {
   const take = (): Promise<IteratorResult<T>> => {
@@ -6,22 +8,15 @@ export async function* oneAhead<T>(source: AsyncGenerator<T>, signal: AbortSigna
     next.catch(() => undefined);
     return next;
   };
-  let onAbort: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-  });
-  aborted.catch(() => undefined);
   try {
     for (let next = take(); ; ) {
-      const { done, value } = await Promise.race([next, aborted]);
+      // One promise for the abort of all items would hold on to every item that was raced against it.
+      const { done, value } = await unlessAborted(next, signal);
       if (done) return;
       next = take();
       yield value;
     }
   } finally {
-    signal.removeEventListener("abort", onAbort);
     // Not awaited: it may be waiting for the network.
     source.return(undefined).catch(() => undefined);
   }
