@@ -8,7 +8,10 @@ const K = 10;
 /** Queries of a sample, and how few they may become in a library so large that brute force takes long. */
 const QUERIES = 200;
 const LEAST_QUERIES = 50;
-const SAMPLE_MS = 12_000;
+/** Time for brute force: a share of what the build took, within bounds. */
+const SAMPLE_SHARE = 0.04;
+const LEAST_SAMPLE_MS = 300;
+const MOST_SAMPLE_MS = 12_000;
 const PROBE_MS = 6_000;
 
 const NOTHING: ProbeAnswer = { found: new Float64Array(), probed: 0, ms: new Float64Array() };
@@ -24,7 +27,9 @@ export async function measure(
   old: Generation,
 ): Promise<Omit<BuildFigures, "buildSeconds">> {
   const { generation, index } = built;
-  const request = { count: QUERIES, least: LEAST_QUERIES, budgetMs: SAMPLE_MS, seed: row.generation, k: K };
+  const tookMs = Date.now() - row.startedAtMs;
+  const budgetMs = Math.min(MOST_SAMPLE_MS, Math.max(LEAST_SAMPLE_MS, SAMPLE_SHARE * tookMs));
+  const request = { count: QUERIES, least: LEAST_QUERIES, budgetMs, seed: row.generation, k: K };
   const sample = await index.thread.sample(request);
   const { keys } = sample;
   const probed = (from: Generation, its: LibraryIndex): Promise<ProbeAnswer> =>
