@@ -11,6 +11,7 @@ import {
   GetJobRequest,
   ImportDocumentsRequest,
   JobServiceService,
+  ListJobItemsRequest,
   ListJobsRequest,
   RetryJobRequest,
   RetryJobsRequest,
@@ -27,6 +28,7 @@ import {
   ListDocumentsRequest,
   ListLibrariesRequest,
   SearchRequest,
+  WatchLibraryRequest,
 } from "../../../proto/gen/arrwdb/v1/libraries.ts";
 import {
   DrainWorkerRequest,
@@ -89,6 +91,10 @@ const UNARY: Record<string, fc.Arbitrary<Buffer>> = {
       failedItemsOnly: fc.boolean(),
       endedRevision: fc.bigInt(-5n, 5n),
     }),
+  ),
+  [JobServiceService.listJobItems.path]: requests(
+    ListJobItemsRequest,
+    fc.record({ jobId: anyText, outcome: anyText, pageSize: anyInt32, pageToken: anyText }),
   ),
   [JobServiceService.deleteJob.path]: requests(GetJobRequest, id),
   [JobServiceService.cancelJobs.path]: requests(CancelJobsRequest, anyJobsChange),
@@ -168,9 +174,11 @@ test("1,000 mutations of watches, logs and imports", async (t) => {
     GetJobLogsRequest,
     fc.record({ jobId: anyText, follow: fc.boolean(), afterCursor: fc.oneof(anyText, fc.constant("1-1-1")) }),
   );
+  const changes = requests(WatchLibraryRequest, fc.record({ libraryId: anyText, afterCursor: anyText }));
   const streams = [
     [JobServiceService.watchJob.path, watches],
     [JobServiceService.getJobLogs.path, logs],
+    [LibraryServiceService.watchLibrary.path, changes],
   ] as const;
   for (const [path, messages] of streams) {
     await inParallel(fc.sample(messages, RUNS), (bytes) => {

@@ -8,6 +8,7 @@ import {
 } from "../../../proto/gen/arrwdb/index/v1/changes.ts";
 import { openStore } from "../../../services/index/store.ts";
 import { eventually } from "../../support/eventually.ts";
+import { TestBuilds } from "../../support/index-builds.ts";
 import {
   documentUpsert,
   type IndexServiceOptions,
@@ -84,6 +85,28 @@ test("a watch tells every document that is written or deleted, in order; each cu
   await docs.upsert([document("last")]);
   await again.count(6);
   assert.deepEqual(again.told, [...expected, "upserted last"]);
+});
+
+test("a swap and a rollback are told at once, with the generation that is live then", async (t) => {
+  const { client, address, library, watch } = await service(t);
+  const docs = await library("docs");
+  await docs.upsert([document("a")]);
+  const watched = await watch("docs").started();
+  const builds = new TestBuilds(t, client, address, "docs");
+  await builds.rebuild("job");
+  await watched.count(1);
+  await builds.rollback();
+  await watched.count(2);
+  await docs.upsert([document("b")]);
+  await watched.count(3);
+  assert.deepEqual(
+    watched.events.map(({ event, documentId, generation }) => [event, documentId, generation]),
+    [
+      ["generation.swapped", "", 2n],
+      ["generation.rolled_back", "", 1n],
+      ["document.upserted", "b", 1n],
+    ],
+  );
 });
 
 test("what is no cursor of this library is INVALID_ARGUMENT, also one of its namesake before", async (t) => {
