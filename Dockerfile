@@ -16,7 +16,7 @@ RUN npm run build && npm prune --omit=dev --ignore-scripts
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production NODE_OPTIONS=--enable-source-maps ARRW_DATA_DIR=/data
-# Open libraries take a tenth of the memory, see docs/operations.md.
+# Open libraries take less than half of the memory, see docs/operations.md.
 ENV MALLOC_MMAP_THRESHOLD_=1048576
 WORKDIR /app
 COPY --from=build /app/package.json ./
