@@ -1,6 +1,6 @@
 import { SingleBar } from "cli-progress";
 import { isTerminal, type Job, JobStatus } from "../client/index.ts";
-import { count, roughly } from "./format.ts";
+import { count, plain, roughly } from "./format.ts";
 import { statusText } from "./job-text.ts";
 import { toJson } from "./json.ts";
 import { Rate } from "./rate.ts";
@@ -31,8 +31,12 @@ function jsonView(): ProgressView {
 
 /** "1,240/s  ETA 3 s" */
 export function paceText(job: Job, rate: Rate, nowMs: number): string {
+  const { progress, status } = job;
+  if (status !== JobStatus.JOB_STATUS_RUNNING) return "";
+  // All is counted and it goes on: what it does now tells more than a rate of nothing.
+  if (progress && progress.total > 0n && progress.current >= progress.total) return plain(progress.message);
   const perSecond = rate.perSecond(nowMs);
-  if (perSecond === undefined || job.status !== JobStatus.JOB_STATUS_RUNNING) return "";
+  if (perSecond === undefined) return "";
   const shown = perSecond < 10 ? perSecond.toFixed(1) : count(Math.round(perSecond));
   const total = Number(job.progress?.total ?? 0n);
   const remainingMs = total > 0 ? rate.remainingMs(nowMs, total) : undefined;

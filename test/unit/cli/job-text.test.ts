@@ -70,6 +70,11 @@ test("rate and remaining time come from the last five seconds", () => {
   rate.add(0, 0);
   rate.add(1_000, 20);
   assert.equal(paceText(running(20), rate, 1_000), "20/s  ETA 4 s");
+  const verifying = Job.fromPartial({
+    status: 4,
+    progress: { current: 9n, total: 9n, message: "measuring" },
+  });
+  assert.equal(paceText(verifying, rate, 1_000), "measuring");
   assert.equal(rate.perSecond(2_000), 10);
   for (let second = 2; second <= 20; second++) rate.add(second * 1_000, 20 + second);
   assert.equal(Math.round(rate.perSecond(20_000) ?? 0), 1);
