@@ -59,11 +59,12 @@ export class EventLog {
     const count = row.upserted.length + row.deleted.length + (row.generationEvent ? 1 : 0);
     const total = (events.get(change - 1)?.total ?? 0) + count;
     events.put(change, { ...row, total });
-    const oldest = [...events.getRange({ end: change, limit: TRIM_ROWS })];
-    for (const { key, value } of oldest) {
+    const due: number[] = [];
+    for (const { key, value } of events.getRange({ end: change, limit: TRIM_ROWS })) {
       if (total - value.total < this.#keep) break;
-      events.remove(key);
+      due.push(key);
     }
+    for (const key of due) events.remove(key);
   }
 
   /** Behind all that has happened. */
