@@ -71,63 +71,6 @@ export const anyIndexConfig = fc.option(
   { nil: undefined },
 );
 
-const anySpec = fc.option(
-  fc.oneof(
-    fc.record({
-      $case: fc.constant("echo" as const),
-      value: fc.record({
-        message: anyText,
-        sleep: anyDuration,
-        steps: anyInt32,
-        failTimes: anyInt32,
-        failPermanently: fc.boolean(),
-        snoozeTimes: anyInt32,
-        snooze: anyDuration,
-      }),
-    }),
-    fc.record({
-      $case: fc.constant("batchImport" as const),
-      value: fc.record({
-        documents: fc.array(anyDocument, { maxLength: 3 }),
-        chunkSize: anyInt32,
-        chunkOverlap: fc.option(anyInt32, { nil: undefined }),
-      }),
-    }),
-    fc.record({ $case: fc.constant("indexOptimize" as const), value: fc.constant({}) }),
-    fc.record({
-      $case: fc.constant("batchDelete" as const),
-      value: fc.record({ documentIds: fc.array(anyText, { maxLength: 3 }), filter: fc.constant(undefined) }),
-    }),
-  ),
-  { nil: undefined },
-);
-
-const anyRetryPolicy = fc.option(
-  fc.record({
-    backoffInitial: anyDuration,
-    backoffMax: anyDuration,
-    backoffMultiplier: anyDouble,
-    jitter: fc.option(anyDouble, { nil: undefined }),
-  }),
-  { nil: undefined },
-);
-
-export const anySubmit = fc
-  .record({
-    requestId: anyText,
-    libraryId: anyText,
-    spec: anySpec.map((spec) => ({ spec })),
-    maxRetries: fc.option(anyInt32, { nil: undefined }),
-    runAt: anyTime,
-    executionTimeout: anyDuration,
-    labels: anyLabels,
-    retryPolicy: anyRetryPolicy,
-    totalTimeout: anyDuration,
-    concurrencyKey: anyText,
-    concurrencyLimit: anyInt32,
-  })
-  .map((request): SubmitJobRequest => request);
-
 export const anyFilter = fc.option(
   fc.record({
     all: fc.array(
@@ -159,6 +102,63 @@ export const anyFilter = fc.option(
   }),
   { nil: undefined },
 );
+
+const anySpec = fc.option(
+  fc.oneof(
+    fc.record({
+      $case: fc.constant("echo" as const),
+      value: fc.record({
+        message: anyText,
+        sleep: anyDuration,
+        steps: anyInt32,
+        failTimes: anyInt32,
+        failPermanently: fc.boolean(),
+        snoozeTimes: anyInt32,
+        snooze: anyDuration,
+      }),
+    }),
+    fc.record({
+      $case: fc.constant("batchImport" as const),
+      value: fc.record({
+        documents: fc.array(anyDocument, { maxLength: 3 }),
+        chunkSize: anyInt32,
+        chunkOverlap: fc.option(anyInt32, { nil: undefined }),
+      }),
+    }),
+    fc.record({ $case: fc.constant("indexOptimize" as const), value: fc.constant({}) }),
+    fc.record({
+      $case: fc.constant("batchDelete" as const),
+      value: fc.record({ documentIds: fc.array(anyText, { maxLength: 3 }), filter: anyFilter }),
+    }),
+  ),
+  { nil: undefined },
+);
+
+const anyRetryPolicy = fc.option(
+  fc.record({
+    backoffInitial: anyDuration,
+    backoffMax: anyDuration,
+    backoffMultiplier: anyDouble,
+    jitter: fc.option(anyDouble, { nil: undefined }),
+  }),
+  { nil: undefined },
+);
+
+export const anySubmit = fc
+  .record({
+    requestId: anyText,
+    libraryId: anyText,
+    spec: anySpec.map((spec) => ({ spec })),
+    maxRetries: fc.option(anyInt32, { nil: undefined }),
+    runAt: anyTime,
+    executionTimeout: anyDuration,
+    labels: anyLabels,
+    retryPolicy: anyRetryPolicy,
+    totalTimeout: anyDuration,
+    concurrencyKey: anyText,
+    concurrencyLimit: anyInt32,
+  })
+  .map((request): SubmitJobRequest => request);
 
 export const anySearch = fc.record({
   libraryId: anyText,
