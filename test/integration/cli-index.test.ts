@@ -29,6 +29,10 @@ async function printed(...args: string[]): Promise<string> {
 async function filled(name: string): Promise<void> {
   const { libraryId } = await client.createLibrary({ name });
   await client.wait((await client.importDocuments(libraryId, realDocuments(60, 3))).jobId);
+  await eventually(async () => {
+    const { vectorCount, chunkCount } = await client.getLibrary(libraryId);
+    return vectorCount === chunkCount;
+  });
 }
 
 test("a rebuild is watched and shows its figures; the library shows both generations; a rollback goes back", async () => {
