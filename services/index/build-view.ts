@@ -30,7 +30,7 @@ export function kindOf(message: BuildKindMessage): BuildKind | undefined {
 
 /** A build as it is now. */
 export function buildMessage(build: Build, store: Store): BuildMessage {
-  const { row, generation, phase, figures } = build;
+  const { row, generation, phase, failure, figures } = build;
   const { chunks } = readState(store);
   const regenerates = row.kind === "regenerate";
   const { entryCount } = store.vectors(generation.row.vectors).getStats() as { entryCount: number };
@@ -38,7 +38,7 @@ export function buildMessage(build: Build, store: Store): BuildMessage {
     jobId: row.jobId,
     lease: BigInt(row.lease),
     kind: KINDS[row.kind],
-    phase: PHASES[phase],
+    phase: PHASES[failure ? "failed" : phase],
     generation: BigInt(row.generation),
     vectorsDone: BigInt(Math.min(chunks, generation.index?.progress.size ?? 0)),
     vectorsTotal: BigInt(chunks),
@@ -46,8 +46,8 @@ export function buildMessage(build: Build, store: Store): BuildMessage {
     chunksTotal: BigInt(regenerates ? chunks : 0),
     embedding: { ...generation.row.embedding },
     embeddingId: generation.row.embeddingId,
-    errorCode: "",
-    errorMessage: "",
+    errorCode: failure?.code ?? "",
+    errorMessage: failure?.message ?? "",
     figures: figures && figuresMessage(figures),
   };
 }

@@ -1,3 +1,4 @@
+import { statfs } from "node:fs/promises";
 import { measure } from "./build-measure.ts";
 import type { BuildFigures, BuildRow } from "./build-rows.ts";
 import { isWithin, largestValue } from "./domain/vector-bounds.ts";
@@ -24,6 +25,8 @@ export interface BuildOptions {
   readonly row: BuildRow;
   readonly generation: Generation;
   readonly store: Store;
+  /** Folder of the index files. */
+  readonly folder: string;
   /** The generation that answers now. */
   readonly live: () => Generation;
   /** It failed; called once. */
@@ -48,6 +51,8 @@ export class Build {
   readonly #largest: number | undefined;
   row: BuildRow;
   phase: BuildPhase;
+  /** Set once it has failed, until its rows are gone. */
+  failure: BuildFailure | undefined;
   #figures: Omit<BuildFigures, "buildSeconds"> | undefined;
   /** The key that must be added before the next write, were there a line of them. */
   #pacedThrough = 0;
@@ -66,8 +71,13 @@ export class Build {
   /** Runs until it is ready; a failure is told. */
   start(): void {
     this.#run().catch((error: unknown) => {
-      if (!this.#stop.signal.aborted) this.#options.onFailed(toFailure(error));
+      if (!this.#stop.signal.aborted) this.#fail(toFailure(error));
     });
+  }
+
+  #fail(failure: BuildFailure): void {
+    this.failure ??= failure;
+    this.#options.onFailed(failure);
   }
 
   get figures(): BuildFigures | undefined {
@@ -123,7 +133,7 @@ export class Build {
       new Uint8Array(values.buffer).set(vectors);
       if (isWithin(values, max)) continue;
       this.stop();
-      this.#options.onFailed(outOfBounds(documentId, max));
+      this.#fail(outOfBounds(documentId, max));
       return;
     }
   }
@@ -148,8 +158,10 @@ export class Build {
     this.phase = "building";
     await this.#checkStored(index);
     while (index.behind > CAUGHT_UP) await this.#next(index);
-    await index.complete().catch((error: unknown) => {
-      throw new BuildFailure(isDiskFull(error) ? "DISK_FULL" : "SNAPSHOT_FAILED", messageOf(error));
+    await index.complete().catch(async (error: unknown) => {
+      // usearch says nothing of a full disk: the file is found to be too short.
+      const full = isDiskFull(error) || (await isFull(this.#options.folder, index.progress.indexBytes));
+      throw new BuildFailure(full ? "DISK_FULL" : "SNAPSHOT_FAILED", messageOf(error));
     });
     signal.throwIfAborted();
     this.phase = "verifying";
@@ -197,6 +209,11 @@ function toFailure(error: unknown): BuildFailure {
 
 function isDiskFull(error: unknown): boolean {
   return error instanceof Error && (error as NodeJS.ErrnoException).code === "ENOSPC";
+}
+
+async function isFull(folder: string, needed: number): Promise<boolean> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize < needed;
 }
 
 function messageOf(error: unknown): string {

@@ -1,6 +1,6 @@
-import { ArrwError } from "../../platform/errors.ts";
 import type { Build as BuildMessage } from "../../proto/gen/arrwdb/index/v1/builds.ts";
 import { Build, BuildFailure, MAX_MISSING } from "./build.ts";
+import { buildNotFound, buildRunning } from "./build-errors.ts";
 import type { BuildEnd, BuildHost } from "./build-host.ts";
 import type { BuildRequest } from "./build-plan.ts";
 import { failed, swapped } from "./build-results.ts";
@@ -93,7 +93,7 @@ export class LibraryBuilds {
     if (current) {
       const own = current.jobId === claim.jobId;
       if (own && current.run === request.run) return this.#adopt(claim, current);
-      if (!own && writer.isActive(current.jobId)) throw running(current.jobId);
+      if (!own && writer.isActive(current.jobId)) throw buildRunning(current.jobId);
       await this.#drop(current);
     }
     const begun = await beginBuild(this.#host, this.#writer, claim, request);
@@ -111,13 +111,14 @@ export class LibraryBuilds {
   }
 
   #open(row: BuildRow, generation: GenerationRow): Build {
-    const { store, newGeneration, live } = this.#host;
+    const { store, folder, newGeneration, live } = this.#host;
     const build: Build = new Build({
       row,
       generation: newGeneration(generation, "building"),
       store,
+      folder,
       live,
-      onFailed: (failure) => void this.#alone(() => this.#fail(build, failure)),
+      onFailed: (failure) => this.#beside(() => this.#fail(build, failure)),
     });
     this.#build = build;
     this.#seenAtMs = performance.now();
@@ -162,9 +163,10 @@ export class LibraryBuilds {
       const build = this.#attend(claim);
       if (!(build instanceof Build)) return { build, held: false };
       const { missing } = build;
-      const held = build.phase === "ready" && missing > 0 && missing <= MAX_MISSING;
+      const ready = build.phase === "ready" && !build.failure;
+      const held = ready && missing > 0 && missing <= MAX_MISSING;
       if (held) this.#gate.hold(HOLD_MS);
-      if (build.phase !== "ready" || missing > 0 || build.behind > MAX_TAIL)
+      if (!ready || missing > 0 || build.behind > MAX_TAIL)
         return { build: buildMessage(build, store), held };
       const result = swapped(build, readState(store).chunks);
       // Chunks may have been stored since they were counted.
@@ -246,7 +248,7 @@ export class LibraryBuilds {
     if (performance.now() - this.#seenAtMs < this.#host.keepAliveMs) return;
     if (readBuild(this.#host.store) === undefined) return;
     this.#seenAtMs = performance.now();
-    void this.#alone(async () => {
+    this.#beside(async () => {
       const current = readBuild(this.#host.store);
       if (!current) return;
       this.#host.log.warn({ job_id: current.jobId }, "nobody asks for a build any more; it is dropped");
@@ -273,22 +275,16 @@ export class LibraryBuilds {
     this.#host.onBuildEnded({ kind: row.kind, outcome, seconds, recall: figures?.recallAt10 });
   }
 
+  /** In its turn, with nobody who waits: tried again when it is unattended. */
+  #beside(run: () => Promise<void>): void {
+    this.#alone(run).catch((error: unknown) =>
+      this.#host.log.error({ err: error }, "a build can't be removed yet"),
+    );
+  }
+
   #alone<T>(run: () => Promise<T>): Promise<T> {
     const result = this.#tail.then(run);
     this.#tail = result.catch(() => undefined);
     return result;
   }
-}
-
-function running(jobId: string): ArrwError {
-  return new ArrwError("ABORTED", `job ${jobId} is building a generation of this library`, {
-    reason: "BUILD_RUNNING",
-    metadata: { job_id: jobId },
-  });
-}
-
-function buildNotFound({ jobId }: FenceClaim): ArrwError {
-  return new ArrwError("NOT_FOUND", `job ${jobId} has no build under this lease`, {
-    reason: "BUILD_NOT_FOUND",
-  });
 }

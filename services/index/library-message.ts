@@ -20,7 +20,8 @@ export async function libraryMessage(
   const { documents, chunks } = readState(store);
   const progress = index?.progress;
   const saved = readSnapshot(store, row.generation);
-  const previous = readPrevious(store);
+  const kept = readPrevious(store);
+  const previous = kept && kept.expiresAtMs > Date.now() ? kept : undefined;
   const stored = row.indexType === "flat" ? chunks : (saved?.size ?? 0);
   const files = [...store.snapshots.getRange()].reduce((sum, { value }) => sum + value.bytes, 0);
   const { metric, scalar, connectivity, expansionAdd, expansionSearch } = row;

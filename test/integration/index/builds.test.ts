@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { ArrwError } from "../../../platform/errors.ts";
+import { unary } from "../../../platform/grpc/client.ts";
 import { BuildKind, BuildPhase } from "../../../proto/gen/arrwdb/index/v1/builds.ts";
 import type { IndexConfig } from "../../../proto/gen/arrwdb/v1/document.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -403,4 +406,34 @@ test("the generation before is kept for its time, then goes; the one before that
   await assert.rejects(again.builds.rollback(), { reason: "NO_PREVIOUS_GENERATION" });
   await assertFound(again.library, upTo(20));
   assert.deepEqual(await left(again.service, folder), { generations: [3], building: false, previous: false });
+});
+
+test("a library that is deleted takes its build along", async (t) => {
+  const { service, library, builds, folder } = await setUp(t);
+  await fill(library, builds, 3_000);
+  await builds.start("job", 1n);
+  const { client } = service;
+  await unary(client, client.deleteLibrary, { libraryId: "a" }, { timeoutMs: 10_000 });
+  await assert.rejects(builds.get("job", 1n), { reason: "LIBRARY_NOT_FOUND" });
+  assert.deepEqual(await readdir(join(folder, "libraries")), []);
+  await TestLibrary.create(client, libraryRequest("a", DIMENSIONS));
+  assert.equal((await builds.library()).generation, 1n);
+});
+
+test("threads of indexes that were swapped in are bounded: idle libraries give theirs up", async (t) => {
+  const { service } = await setUp(t);
+  const ids = upTo(10).map((n) => `lib${n}`);
+  for (const id of ids) {
+    const library = await TestLibrary.create(service.client, libraryRequest(id, DIMENSIONS));
+    await library.upsert(documents(0, 5));
+    await new TestBuilds(t, service.client, service.address, id).rebuild("job");
+  }
+  const first = new TestBuilds(t, service.client, service.address, ids[0] ?? "");
+  // Those that are closed are the least recently used, so that asking the last one keeps it open.
+  const last = new TestBuilds(t, service.client, service.address, ids.at(-1) ?? "");
+  await eventually(async () => {
+    await last.library();
+    return service.libraries.totals.open <= 9;
+  });
+  assert.equal((await first.library()).generation, 2n);
 });

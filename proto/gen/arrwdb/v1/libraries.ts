@@ -43,7 +43,7 @@ export interface Library {
   indexConfig:
     | IndexConfig
     | undefined;
-  /** Number of the index that answers searches; grows by one with each rebuild that is swapped in. From 1. */
+  /** Number of the index that answers searches: from 1, a new and higher one with each rebuild that is swapped in. */
   generation: bigint;
   /** Documents stored. */
   documentCount: bigint;
