@@ -14,6 +14,7 @@ export interface ExportRow {
   readonly letGo: string;
   readonly documents: number;
   readonly chunks: number;
+  /** One that has the vectors. */
   readonly generation: number;
   readonly embedding: Embedding;
   /** Name of the set that has its vectors. */

@@ -10,7 +10,7 @@ import {
   openExportRows,
   pinOfImage,
 } from "./export-rows.ts";
-import { liveGeneration, vectorSetsInUse } from "./generations.ts";
+import { liveGeneration } from "./generations.ts";
 import { type DocumentRow, durably, readState, type Store } from "./store.ts";
 
 export interface ExportPageRequest {
@@ -90,8 +90,11 @@ export class Exports {
     this.#used(open);
     const letGo = Buffer.from(request.letGo);
     if (Buffer.compare(letGo, open.letGo) > 0) await this.#letGo(open, request.letGo);
-    const set = request.includeVectors ? this.#vectorsOf(open.row) : undefined;
-    return readPage(this.#rows, open.row, request.after, set, () => void this.#find(request));
+    const set = request.includeVectors ? await this.#vectorsOf(open) : undefined;
+    return readPage(this.#rows, open.row, request.after, set, () => {
+      const { row } = this.#find(request);
+      if (set !== undefined && this.#vectorSet(row) === undefined) throw vectorsGone(request.exportId);
+    });
   }
 
   /** Fine when there is none. */
@@ -112,11 +115,9 @@ export class Exports {
     if (this.#open.size === 0) return;
     const { store, images } = this.#rows;
     const id = Buffer.from(documentId);
-    const sets = vectorSetsInUse(store);
     for (const { row: pinned, letGo } of this.#open.values()) {
       if (row.firstKey >= pinned.nextKey || Buffer.compare(id, letGo) <= 0) continue;
-      const set = sets.has(pinned.vectors) ? pinned.vectors : undefined;
-      images.put(imageKey(pinned.pin, id), imageOf(store, row, set));
+      images.put(imageKey(pinned.pin, id), imageOf(store, row, this.#vectorSet(pinned)));
     }
   }
 
@@ -156,10 +157,34 @@ export class Exports {
     return open;
   }
 
-  /** @throws EXPORT_NOT_FOUND when the pinned generation was given up meanwhile */
-  #vectorsOf({ exportId, vectors }: ExportRow): string {
-    if (vectorSetsInUse(this.#rows.store).has(vectors)) return vectors;
-    throw gone(exportId, "the vectors of its generation are no longer kept");
+  /** A set that no generation has any more may be filled by another one: what the export's own one says counts. */
+  #vectorSet({ generation, vectors }: ExportRow): string | undefined {
+    return this.#rows.store.generations.get(generation)?.vectors === vectors ? vectors : undefined;
+  }
+
+  /**
+   * Where the live generation has the same vectors, the export is that one's from now on: it outlives the pinned one.
+   * @throws EXPORT_NOT_FOUND when the generation was given up meanwhile
+   */
+  async #vectorsOf(open: OpenExport): Promise<string> {
+    const { store, exports } = this.#rows;
+    const { exportId, vectors } = open.row;
+    if (this.#vectorSet(open.row) === undefined) throw vectorsGone(exportId);
+    if (!this.#heir(open)) return vectors;
+    await store.env.childTransaction(() => {
+      const generation = this.#heir(open);
+      if (!generation || this.#open.get(exportId) !== open) return;
+      open.row = { ...open.row, generation };
+      exports.put(exportId, open.row);
+    });
+    return vectors;
+  }
+
+  /** The live generation, if it is another than the export's and has the same vectors. */
+  #heir({ row }: OpenExport): number | undefined {
+    const { generation, vectors } = liveGeneration(this.#rows.store);
+    if (generation === row.generation || vectors !== row.vectors) return undefined;
+    return this.#vectorSet(row) === undefined ? undefined : generation;
   }
 
   #used(open: OpenExport): OpenExport {
@@ -237,6 +262,10 @@ export class Exports {
 function gone(exportId: string, why: string): ArrwError {
   const text = `export ${JSON.stringify(exportId)} can't go on: ${why}`;
   return new ArrwError("NOT_FOUND", text, { reason: "EXPORT_NOT_FOUND" });
+}
+
+function vectorsGone(exportId: string): ArrwError {
+  return gone(exportId, "the vectors of its generation are no longer kept");
 }
 
 function tooMany(): ArrwError {

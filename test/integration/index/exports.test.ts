@@ -1,8 +1,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect, unary } from "../../../platform/grpc/client.ts";
+import { silentLog } from "../../../platform/log.ts";
+import { BuildKind, BuildPhase } from "../../../proto/gen/arrwdb/index/v1/builds.ts";
 import { ExportServiceClient, type OpenExportResponse } from "../../../proto/gen/arrwdb/index/v1/exports.ts";
 import type { Document } from "../../../proto/gen/arrwdb/v1/document.ts";
+import { EventLog } from "../../../services/index/event-log.ts";
+import { openExportRows } from "../../../services/index/export-rows.ts";
+import { Exports } from "../../../services/index/exports.ts";
+import { ensureGeneration, liveGeneration } from "../../../services/index/generations.ts";
+import { LibraryWriter } from "../../../services/index/library-writer.ts";
+import { openStore } from "../../../services/index/store.ts";
+import { checkedConfig } from "../../../services/index/validate.ts";
+import { eventually } from "../../support/eventually.ts";
+import { TestBuilds } from "../../support/index-builds.ts";
 import {
   documentUpsert,
   libraryRequest,
@@ -12,7 +23,7 @@ import {
   type TestIndexService,
   TestLibrary,
 } from "../../support/index-service.ts";
-import type { Cleanup } from "../../support/temp.ts";
+import { type Cleanup, tempDir } from "../../support/temp.ts";
 
 const DIMENSIONS = 8;
 
@@ -197,4 +208,108 @@ test("an empty library and one whose vectors are packed bit for bit", async (t) 
   const { pin } = await reader.open("job");
   const [document] = await reader.page("job", pin, "");
   assert.deepEqual(document?.vectors[0]?.packed, packed(vector));
+});
+
+/** Vectors of another embedding for all chunks, swapped in. */
+async function regenerated(builds: TestBuilds, jobId: string, dimensions: number): Promise<void> {
+  const embedding = { provider: "none", model: jobId, dimensions };
+  await builds.start(jobId, 1n, { kind: BuildKind.BUILD_KIND_REGENERATE, embedding });
+  for (;;) {
+    const { chunks, throughKey } = await builds.readChunks(jobId, 1n, 1_000);
+    if (chunks.length === 0) break;
+    const keys = chunks.map(({ key }) => key);
+    const vectors = packed(...keys.map((key) => seededVector(Number(key), dimensions)));
+    await builds.writeVectors(jobId, 1n, throughKey, keys, vectors);
+  }
+  await builds.until(jobId, 1n, BuildPhase.BUILD_PHASE_READY);
+  const { build } = await builds.swap(jobId, 1n);
+  assert.equal(build.phase, BuildPhase.BUILD_PHASE_SWAPPED);
+}
+
+test("an export has the vectors of its pin through swaps, as long as they are kept", async (t) => {
+  const service = await startIndexService();
+  t.after(() => service.stop());
+  const { library, reader } = await filled(t, service, 300);
+  const builds = new TestBuilds(t, service.client, service.address, library.id);
+  const { pin } = await reader.open("job");
+  // Each rebuild has the same vectors; the generation that was pinned is gone after the second.
+  for (const jobId of ["one", "two", "three"]) {
+    await builds.rebuild(jobId, { indexType: "flat" });
+    assertVersions((await reader.page("job", pin, "")).slice(0, 10), numbers(0, 10), "first");
+  }
+  await regenerated(builds, "four", 12);
+  await library.delete([idOf(3), idOf(250)]);
+  assertVersions(await reader.rest("job", pin), numbers(0, 300), "first");
+
+  const next = await reader.open("next");
+  assert.equal(next.embedding?.dimensions, 12);
+  await regenerated(builds, "five", 8);
+  assert.equal((await reader.page("next", next.pin, ""))[0]?.vectors[0]?.packed.length, 12 * 4);
+  await regenerated(builds, "six", 8);
+  await assert.rejects(reader.page("next", next.pin, ""), { code: "NOT_FOUND", reason: "EXPORT_NOT_FOUND" });
+  const request = { libraryId: library.id, exportId: "next", pin: next.pin, after: "", letGo: "" };
+  const texts = await unary(
+    reader.client,
+    reader.client.readExport,
+    { ...request, includeVectors: false },
+    { timeoutMs: 5_000 },
+  );
+  assert.ok(texts.documents.length > 0);
+});
+
+/** A library's store and its exports, without a service. */
+async function opened(t: Cleanup, idleMs: number, folder?: string) {
+  const store = openStore(folder ?? (await tempDir(t)));
+  const config = checkedConfig(libraryRequest("a", DIMENSIONS));
+  ensureGeneration(store, { ...config, number: 1, embeddingId: "e", createdAtMs: 0 });
+  const exports = new Exports(store, silentLog(), idleMs);
+  const writer = new LibraryWriter(store, new EventLog(store, 1_000), exports);
+  const upsert = async (from: number, to: number, edition: string): Promise<void> => {
+    const documents = numbers(from, to).map((n) => {
+      const { document, vectors } = version(n, edition);
+      assert.ok(document);
+      return { ...document, metadata: document.metadata, vectors };
+    });
+    await writer.upsert(undefined, liveGeneration(store), documents);
+  };
+  const images = (): number => openExportRows(store).images.getKeysCount();
+  const close = async (): Promise<void> => {
+    await exports.stop();
+    await store.env.close();
+  };
+  return { exports, upsert, images, close };
+}
+
+test("an export without a call is dropped with what it kept; a call keeps it", async (t) => {
+  const { exports, upsert, images, close } = await opened(t, 2_000);
+  t.after(close);
+  await upsert(0, 500, "first");
+  const { pin } = await exports.open("job", 1);
+  await exports.open("other", 2);
+  await upsert(0, 500, "second");
+  assert.equal(images(), 1_000);
+  const page = { exportId: "other", pin: 2, after: "", letGo: "", includeVectors: false };
+  await eventually(async () => {
+    assert.ok((await exports.read(page)).length > 0);
+    return exports.size === 1 && images() === 500;
+  });
+  await assert.rejects(exports.read({ ...page, exportId: "job", pin }), { reason: "EXPORT_NOT_FOUND" });
+  await eventually(() => exports.size === 0 && images() === 0);
+});
+
+test("what a crash left of a dropped export is removed when the library is opened", async (t) => {
+  const folder = await tempDir(t);
+  const before = await opened(t, 60_000, folder);
+  await before.upsert(0, 300, "first");
+  await before.exports.open("dropped", 1);
+  await before.exports.open("kept", 2);
+  await before.upsert(0, 300, "second");
+  // The row goes first; the process dies before all of its images do.
+  await before.exports.close("dropped");
+  await before.close();
+  const after = await opened(t, 60_000, folder);
+  t.after(after.close);
+  await eventually(() => after.images() === 300);
+  const page = { exportId: "kept", pin: 2, after: "", letGo: "", includeVectors: true };
+  assertVersions((await after.exports.read(page)).slice(0, 50), numbers(0, 50), "first");
 });
