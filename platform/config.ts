@@ -82,7 +82,12 @@ export const SETTINGS = {
   ARRW_WORKER_SLOTS: integer(4, 1, 10_000, "leases a worker runs side by side"),
   ARRW_DRAIN_TIMEOUT_MS: integer(10_000, 0, 3_600_000, "time a stopping worker gives its handlers"),
   ARRW_CANCEL_GRACE_MS: integer(30_000, 0, 3_600_000, "time a cancelled handler has before it is abandoned"),
-  ARRW_IMPORT_BATCH_CHUNKS: integer(256, 1, 4_096, "chunks an import, or a regenerate, embeds and writes at a time"),
+  ARRW_IMPORT_BATCH_CHUNKS: integer(
+    256,
+    1,
+    4_096,
+    "chunks an import, or a regenerate, embeds and writes at a time",
+  ),
   ARRW_EXPORT_RETENTION_MS: integer(
     86_400_000,
     1_000,
