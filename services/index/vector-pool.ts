@@ -91,11 +91,6 @@ export class VectorPool implements Part {
     await Promise.all([...clients, this.#snapshots.ask({ type: "hello" })]);
   }
 
-  /** Threads that belong to one index each. */
-  get dedicatedThreads(): number {
-    return this.#dedicated.size;
-  }
-
   async open(
     spec: IndexSpec,
     snapshot: CheckedSnapshot | undefined,
