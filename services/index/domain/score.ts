@@ -23,8 +23,21 @@ export function distanceOf(metric: Metric, a: Float32Array, b: Float32Array): nu
 export function distanceTo(metric: Metric, to: Float32Array): (row: Float32Array) => number {
   if (metric === "l2sq") return (row) => squaredL2(to, row);
   if (metric === "ip") return (row) => 1 - dot(to, row);
-  const length = Math.sqrt(dot(to, to));
+  const length = Math.sqrt(squaredLength(to));
   return (row) => cosineDistance(to, length, row);
+}
+
+/** Summed in the order of `cosineDistance`, so that distances are the same both ways. */
+function squaredLength(row: Float32Array): number {
+  const whole = row.length - (row.length % 2);
+  let n0 = 0;
+  let n1 = 0;
+  for (let i = 0; i < whole; i += 2) {
+    n0 += (row[i] as number) * (row[i] as number);
+    n1 += (row[i + 1] as number) * (row[i + 1] as number);
+  }
+  if (whole < row.length) n0 += (row[whole] as number) * (row[whole] as number);
+  return n0 + n1;
 }
 
 /** The product and the row's length in one pass over the row. */
