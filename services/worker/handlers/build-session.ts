@@ -47,7 +47,7 @@ const DROP_TIMEOUT_MS = 2_000;
 
 /**
  * A job's build in the index, from its start to the swap. The index holds all that matters: a lease that ends early
- * leaves the build to the next one, which takes it up; a cancelled or failed job drops it.
+ * leaves the build to the next one, which takes it up, also after an execution timeout; a cancelled or failed job drops it.
  */
 export class BuildSession {
   readonly #builds: BuildServiceClient;
@@ -209,14 +209,15 @@ export class BuildSession {
   async #gaveUp(error: unknown): Promise<Build | undefined> {
     const { signal } = this.#context;
     const why = signal.reason instanceof Stopped ? signal.reason.why : undefined;
+    // After a timeout another attempt may go on with it; else it is dropped soon, as nobody calls.
     const drops = signal.aborted
-      ? why === "cancel" || why === "timeout"
+      ? why === "cancel"
       : !(error instanceof Snooze) && toFailure(error).error?.retryable === false;
-    if (!drops) return undefined;
+    if (!drops && !(why === "timeout" && this.#swapping)) return undefined;
     const request = { libraryId: this.#request.libraryId, fence: this.#fence };
     const call = { timeoutMs: DROP_TIMEOUT_MS };
     try {
-      await unary(this.#builds, this.#builds.dropBuild, request, call);
+      if (drops) await unary(this.#builds, this.#builds.dropBuild, request, call);
       if (!this.#swapping) return undefined;
       const { build } = await unary(this.#builds, this.#builds.getBuild, request, call);
       return build?.phase === BuildPhase.BUILD_PHASE_SWAPPED ? build : undefined;

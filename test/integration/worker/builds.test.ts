@@ -210,7 +210,7 @@ test("an index that restarts, or forgets the build, is given it again", async (t
   assert.deepEqual(builds.faults, []);
 });
 
-test("a cancel drops the build at once; a drain leaves it to the next lease, which takes it up", async (t) => {
+test("a cancel drops the build at once; a timeout or a drain leaves it to the next lease, which takes it up", async (t) => {
   const harness = await startBuilds(t);
   const { scheduler, builds, worker } = harness;
   fillChunks(harness, 100);
@@ -223,6 +223,13 @@ test("a cancel drops the build at once; a drain leaves it to the next lease, whi
   const tookMs = performance.now() - askedAtMs;
   assert.ok(tookMs < 250, `${tookMs} ms`);
   assert.deepEqual(builds.drops, [cancelled.lease]);
+
+  const executionTimeout = { seconds: 0n, nanos: 200_000_000 };
+  const slow = await assign(harness, REBUILD, { executionTimeout });
+  const ended = await scheduler.outcomeOf(slow.lease);
+  assert.ok(ended.$case === "failed" && ended.value.timedOut, ended.$case);
+  assert.equal(builds.drops.length, 1, "an attempt that follows goes on with it");
+  builds.build = undefined;
 
   const drained = await assign(harness, REBUILD);
   await eventually(() => builds.build?.jobId === drained.jobId, { what: "the build of the second job" });
