@@ -1,5 +1,5 @@
 /**
- * Memory of an HNSW index in bytes, by figures measured on usearch 2.26 (RSS, 32..768 dimensions, M 8..32; within 10 %):
+ * Memory of an HNSW index in bytes, by figures measured on usearch 2.26 (RSS, 32..768 dimensions, M 8..32; within 15 %):
  * the binding tells none.
  */
 
