@@ -32,20 +32,27 @@ test("the next item is made while one is worked on; items that were worked on ar
 
 test("aborted, it ends at once, and the source is left", async () => {
   const abort = new AbortController();
-  let left = false;
+  const reason = new Error("enough");
+  let goOn: () => void = () => undefined;
+  const waits = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  let onLeft: () => void = () => undefined;
+  const left = new Promise<void>((resolve) => {
+    onLeft = resolve;
+  });
   async function* source(): AsyncGenerator<number> {
     try {
       yield 1;
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await waits;
       yield 2;
     } finally {
-      left = true;
+      onLeft();
     }
   }
-  const reason = new Error("enough");
   await assert.rejects(async () => {
     for await (const _ of oneAhead(source(), abort.signal)) abort.abort(reason);
   }, reason);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.ok(left);
+  goOn();
+  await left;
 });
