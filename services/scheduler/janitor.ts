@@ -27,6 +27,9 @@ const MAX_DELETED = 100_000;
 /** So few are looked up one by one. */
 const FEW = 16;
 const MAX_PURGES = 2_000;
+/** Purges of objects under way: jobs are deleted by the ten thousand, and others use NATS too. */
+const MAX_REMOVERS = 8;
+const MAX_REMOVING = 100_000;
 const CHECKS_PER_TURN = 500;
 
 /**
@@ -35,7 +38,11 @@ const CHECKS_PER_TURN = 500;
  */
 export class Janitor {
   readonly #options: JanitorOptions;
+  /** To be removed, the first ones first. */
   readonly #removing = new Set<string>();
+  #removers = 0;
+  #failed = 0;
+  #failure: unknown;
   /** Their logs are to be purged, if they have any: most have none, and they come by the thousand. */
   #deleted = new Set<string>();
   #looksAtAllLogs = false;
@@ -75,24 +82,37 @@ export class Janitor {
     this.#looksAtAllLogs = true;
   }
 
-  /** Removes a deleted job's payload; what fails or is left here is met by the next sweep. */
+  /** Removes a deleted job's object, a few at a time; what fails or is left here is met by the next sweep. */
   remove(objectId: string): void {
-    if (this.#removing.has(objectId) || !this.#mayRemove()) return;
+    if (this.#removing.size >= MAX_REMOVING || !this.#mayRemove()) return;
     this.#removing.add(objectId);
-    this.#options.objects
-      .remove(objectId)
-      .catch((error: unknown) =>
-        this.#options.log.warn({ err: error, object: objectId }, "removing a payload failed"),
-      )
-      .finally(() => this.#removing.delete(objectId));
+    if (this.#removers < MAX_REMOVERS) void this.#removeNext();
+  }
+
+  async #removeNext(): Promise<void> {
+    this.#removers += 1;
+    for (const objectId of this.#removing) {
+      this.#removing.delete(objectId);
+      if (!this.#mayRemove()) break;
+      await this.#options.objects.remove(objectId).catch((error: unknown) => {
+        this.#failed += 1;
+        this.#failure = error;
+      });
+    }
+    this.#removers -= 1;
+    if (this.#removers > 0 || this.#failed === 0) return;
+    const summary = { err: this.#failure, objects: this.#failed };
+    this.#options.log.warn(summary, "objects of deleted jobs could not be removed; the next sweep does it");
+    this.#failed = 0;
+    this.#failure = undefined;
   }
 
   async sweep(): Promise<void> {
     const { nats, clock, objects, log } = this.#options;
     const subjects = await nats.streamSubjects(Stream.objects, Subject.objects);
-    const newest = new Map<string, string>();
-    for (const subject of Object.keys(subjects)) newest.set(subject.split(".")[2] ?? "", subject);
-    for (const [objectId, subject] of newest) {
+    const anyPart = new Map<string, string>();
+    for (const subject of Object.keys(subjects)) anyPart.set(subject.split(".")[2] ?? "", subject);
+    for (const [objectId, subject] of anyPart) {
       if (!this.#mayRemove()) return;
       const jobId = jobOfObject(objectId);
       if (objectId === ObjectId.export(jobId) && this.#options.exportIsOver(jobId, clock.now())) {

@@ -109,7 +109,9 @@ export class ItemOutcomes {
       if (items) items.push(storedItem(each));
       else byPart.set(part, [storedItem(each)]);
     }
-    await Promise.all([...byPart].map(([part, items]) => this.#stored(() => this.#write(part, items))));
+    // One after the other: readers stop at the first part that isn't there.
+    const inOrder = [...byPart].sort(([a], [b]) => a - b);
+    for (const [part, items] of inOrder) await this.#stored(() => this.#write(part, items));
   }
 
   async #write(number: number, changed: readonly StoredItem[]): Promise<void> {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { systemClock } from "../../../platform/clock.ts";
 import { silentLog } from "../../../platform/log.ts";
 import { Subject } from "../../../platform/nats/names.ts";
@@ -10,6 +11,8 @@ function start() {
   const state = {
     maySend: true,
     removed: [] as string[],
+    removing: 0,
+    mostRemoving: 0,
     onRead: () => {},
     jobs: new Set<string>(),
     /** Jobs whose export nobody will read. */
@@ -32,7 +35,15 @@ function start() {
       },
     },
     clock: systemClock,
-    objects: { remove: async (objectId) => void state.removed.push(objectId) },
+    objects: {
+      remove: async (objectId) => {
+        state.removing += 1;
+        state.mostRemoving = Math.max(state.mostRemoving, state.removing);
+        await nextTurn();
+        state.removing -= 1;
+        state.removed.push(objectId);
+      },
+    },
     log: silentLog(),
     isJob: (jobId) => state.jobs.has(jobId),
     exportIsOver: (jobId) => state.over.has(jobId),
@@ -79,13 +90,14 @@ test("who may have lost the lead purges no more logs; those that are left go onc
   assert.deepEqual(state.removed, [Subject.jobLog("a"), Subject.jobLog("b")]);
 });
 
-test("who may have lost the lead does not remove a deleted job's payload", () => {
+test("who may have lost the lead does not remove a deleted job's payload", async () => {
   const { janitor, state, loseLead } = start();
   loseLead();
   janitor.remove("a");
   assert.deepEqual(state.removed, []);
   state.maySend = true;
   janitor.remove("a");
+  await nextTurn();
   assert.deepEqual(state.removed, ["a"]);
 });
 
@@ -110,4 +122,13 @@ test("what became of a job's items stays with it, and goes without it", async ()
   state.jobs.add("a");
   await janitor.sweep();
   assert.deepEqual(state.removed, ["b-items"]);
+});
+
+test("jobs that are deleted by the thousand send a few removals at a time", async () => {
+  const { janitor, state } = start();
+  const ids = Array.from({ length: 1_000 }, (_, n) => `job-${n}`);
+  for (const id of ids) janitor.remove(id);
+  while (state.removed.length < ids.length) await nextTurn();
+  assert.deepEqual(state.removed, ids);
+  assert.ok(state.mostRemoving <= 8, `${state.mostRemoving} at a time`);
 });
