@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import type { JobOptions } from "../client/index.ts";
-import { decimal, integer, time } from "./arguments.ts";
+import type { SubmitOptions } from "../client/index.ts";
+import { decimal, integer, label, time } from "./arguments.ts";
 
 type Time = ReturnType<typeof time>;
 
@@ -15,9 +15,11 @@ export interface RunOptions {
   readonly totalTimeout?: Time;
   readonly concurrencyKey?: string;
   readonly concurrencyLimit?: number;
+  readonly requestId?: string;
+  readonly label?: Record<string, string>;
 }
 
-/** Gives a command the options of retries, timeouts and concurrency. */
+/** Gives a command the options of retries, timeouts and concurrency, an idempotency key and labels. */
 export function withRunOptions(command: Command): Command {
   return command
     .option("--max-retries <n>", "retries at most; default 3", integer)
@@ -28,15 +30,26 @@ export function withRunOptions(command: Command): Command {
     .option("--execution-timeout <time>", "for one attempt, as 90s, 5m, 2h; default none", time)
     .option("--total-timeout <time>", "for the job with all its attempts; default none", time)
     .option("--concurrency-key <key>", "runs beside others with the same key only within the limit")
-    .option("--concurrency-limit <n>", "jobs with the key that may run at a time; default 1", integer);
+    .option("--concurrency-limit <n>", "jobs with the key that may run at a time; default 1", integer)
+    .option("--request-id <id>", "idempotency key: the same key and input again make no second job")
+    .option("--label <key=value>", "label of the job; may be repeated", label);
 }
 
-export function runOptions(options: RunOptions): JobOptions & { readonly maxRetries?: number } {
+export function runOptions(options: RunOptions): SubmitOptions {
   const { backoffInitial, backoffMax, backoffMultiplier, jitter } = options;
+  const { requestId, label: labels } = options;
   const { maxRetries, executionTimeout, totalTimeout, concurrencyKey, concurrencyLimit } = options;
   const policy = given({ backoffInitial, backoffMax, backoffMultiplier, jitter });
   return {
-    ...given({ maxRetries, executionTimeout, totalTimeout, concurrencyKey, concurrencyLimit }),
+    ...given({
+      requestId,
+      labels,
+      maxRetries,
+      executionTimeout,
+      totalTimeout,
+      concurrencyKey,
+      concurrencyLimit,
+    }),
     ...(Object.keys(policy).length > 0 ? { retryPolicy: policy } : {}),
   };
 }

@@ -61,12 +61,17 @@ export async function watchToTheEnd(
 
 /** "  watch it   arrw jobs watch ID" and so on */
 export function nextCommands(jobId: string, address: string): string[] {
-  const where =
-    address === "127.0.0.1:50051" || process.env.ARRW_ADDRESS === address ? "" : ` --address ${address}`;
+  const where = addressOption(address);
   return [
     `  watch it   npx arrw jobs watch ${jobId}${where}`,
     `  cancel it  npx arrw jobs cancel ${jobId}${where}`,
   ];
+}
+
+/** " --address HOST:PORT" where the next command would else ask another gateway; "" where it asks the same. */
+export function addressOption(address: string): string {
+  const known = address === "127.0.0.1:50051" || process.env.ARRW_ADDRESS === address;
+  return known ? "" : ` --address ${address}`;
 }
 
 function reportEnd(job: Job, json: boolean): void {

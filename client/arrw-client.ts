@@ -17,20 +17,14 @@ import { type CallSettings, goneMeanwhile, present, repeatedly, unary } from "./
 import { type DownloadOptions, downloadExport, type ExportPiece, exportRequest } from "./download.ts";
 import { type DocumentSource, importStream } from "./import-stream.ts";
 import {
-  type IndexJobOptions,
   optimizeRequest,
   type RebuildOptions,
   type RegenerateOptions,
   rebuildRequest,
   regenerateRequest,
 } from "./index-jobs.ts";
-import {
-  type DeleteOptions,
-  deleteRequest,
-  type ItemsOptions,
-  jobItems,
-  type WhichDocuments,
-} from "./items.ts";
+import { deleteRequest, type ItemsOptions, jobItems, type WhichDocuments } from "./items.ts";
+import { jobRequest } from "./job-request.ts";
 import { LibraryCalls } from "./library-calls.ts";
 import { jobLogs, type LogLine, type LogsOptions } from "./logs.ts";
 import {
@@ -40,6 +34,7 @@ import {
   IMPORT_TIMEOUT_MS,
   type ImportOptions,
   type RetryOptions,
+  type SubmitOptions,
   type WhichJobs,
 } from "./options.ts";
 import { pages } from "./pages.ts";
@@ -92,18 +87,10 @@ export class ArrwClient extends LibraryCalls {
    * @throws ClientError, or what the source threw
    */
   importDocuments(libraryId: string, documents: DocumentSource, options: ImportOptions = {}): Promise<Job> {
-    const { chunkSize = 0, chunkOverlap, labels = {}, onSent, timeoutMs, signal, ...job } = options;
-    const header = identified({
-      ...job,
-      libraryId,
-      labels: { ...labels },
-      spec: {
-        spec: {
-          $case: "batchImport",
-          value: { chunkSize, ...(chunkOverlap === undefined ? {} : { chunkOverlap }) },
-        },
-      },
-    });
+    const { chunkSize = 0, chunkOverlap, onSent, ...submit } = options;
+    const { timeoutMs, signal } = submit;
+    const value = { chunkSize, ...(chunkOverlap === undefined ? {} : { chunkOverlap }) };
+    const header = identified(jobRequest(libraryId, submit, { $case: "batchImport", value }));
     const deadline = this.deadline({
       timeoutMs: timeoutMs ?? IMPORT_TIMEOUT_MS,
       ...(signal ? { signal } : {}),
@@ -117,7 +104,7 @@ export class ArrwClient extends LibraryCalls {
   }
 
   /** Builds the index anew without removed vectors, if it has any: an index_optimize. */
-  optimizeIndex(libraryId: string, options: IndexJobOptions = {}): Promise<Job> {
+  optimizeIndex(libraryId: string, options: SubmitOptions = {}): Promise<Job> {
     return this.submit(optimizeRequest(libraryId, options), options);
   }
 
@@ -144,7 +131,7 @@ export class ArrwClient extends LibraryCalls {
   }
 
   /** Removes documents by id or by filter: a batch_delete. Ids that aren't there are among its failed items. */
-  deleteDocuments(libraryId: string, which: WhichDocuments, options: DeleteOptions = {}): Promise<Job> {
+  deleteDocuments(libraryId: string, which: WhichDocuments, options: SubmitOptions = {}): Promise<Job> {
     return this.submit(deleteRequest(libraryId, which, options), options);
   }
 

@@ -1,5 +1,6 @@
 import type { DeepPartial, JobServiceClient, SubmitJobRequest } from "../proto/gen/arrwdb/v1/jobs.ts";
 import { ClientError } from "./error.ts";
+import { jobRequest } from "./job-request.ts";
 import type { ExportOptions } from "./options.ts";
 import { type ResumeOptions, resumed } from "./resuming.ts";
 
@@ -38,8 +39,7 @@ export async function* downloadExport(
 
 /** The request of a batch_export. */
 export function exportRequest(libraryId: string, options: ExportOptions): DeepPartial<SubmitJobRequest> {
-  const { format = "", includeEmbeddings = false, gzip = false, labels = {}, ...job } = options;
-  const { timeoutMs: _timeoutMs, signal: _signal, ...run } = job;
+  const { format = "", includeEmbeddings = false, gzip = false, ...submit } = options;
   const value = { format, includeEmbeddings, gzip };
-  return { ...run, libraryId, labels: { ...labels }, spec: { spec: { $case: "batchExport", value } } };
+  return jobRequest(libraryId, submit, { $case: "batchExport", value });
 }

@@ -27,8 +27,8 @@ export type { CallSettings } from "./calls.ts";
 export type { DownloadOptions, ExportPiece } from "./download.ts";
 export { ClientError, type ClientErrorCode, type Violation } from "./error.ts";
 export type { DocumentInput, DocumentSource } from "./import-stream.ts";
-export type { IndexJobOptions, RebuildOptions, RegenerateOptions } from "./index-jobs.ts";
-export type { DeleteOptions, ItemsOptions, WhichDocuments } from "./items.ts";
+export type { RebuildOptions, RegenerateOptions } from "./index-jobs.ts";
+export type { ItemsOptions, WhichDocuments } from "./items.ts";
 export type { LogLine, LogsOptions } from "./logs.ts";
 export type {
   ArrwClientOptions,
@@ -38,6 +38,7 @@ export type {
   RetryOptions,
   SearchOptions,
   SearchQuery,
+  SubmitOptions,
   WhichJobs,
 } from "./options.ts";
 export { QueueCalls } from "./queue-calls.ts";

@@ -3,11 +3,11 @@ import type {
   DeepPartial,
   JobItem,
   JobServiceClient,
-  JobSpec,
   SubmitJobRequest,
 } from "../proto/gen/arrwdb/v1/jobs.ts";
 import { type CallSettings, type Deadline, repeatedly } from "./calls.ts";
-import type { JobOptions } from "./options.ts";
+import { jobRequest } from "./job-request.ts";
+import type { SubmitOptions } from "./options.ts";
 import { pages } from "./pages.ts";
 
 /** What becomes of the items of jobs, and jobs that delete documents. */
@@ -15,14 +15,6 @@ import { pages } from "./pages.ts";
 export interface ItemsOptions extends CallSettings {
   /** Default: all whose outcome is known. */
   readonly outcome?: "ok" | "failed";
-}
-
-export interface DeleteOptions extends CallSettings, JobOptions {
-  /** Idempotency key; default: one of its own. */
-  readonly requestId?: string;
-  /** 0..100; default 3. */
-  readonly maxRetries?: number;
-  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** Documents by id, at most 100,000 in 8 MiB, or all that pass a filter with at least one condition. */
@@ -48,10 +40,8 @@ export function jobItems(
 export function deleteRequest(
   libraryId: string,
   { documentIds = [], filter }: WhichDocuments,
-  options: DeleteOptions,
+  options: SubmitOptions,
 ): DeepPartial<SubmitJobRequest> {
-  const { labels = {}, timeoutMs: _timeoutMs, signal: _signal, ...job } = options;
   const value = { documentIds: [...documentIds], ...(filter ? { filter: filter as Filter } : {}) };
-  const spec: DeepPartial<NonNullable<JobSpec["spec"]>> = { $case: "batchDelete", value };
-  return { ...job, libraryId, labels: { ...labels }, spec: { spec } };
+  return jobRequest(libraryId, options, { $case: "batchDelete", value });
 }

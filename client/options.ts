@@ -23,6 +23,15 @@ export type JobOptions = Pick<
   "runAt" | "retryPolicy" | "executionTimeout" | "totalTimeout" | "concurrencyKey" | "concurrencyLimit"
 >;
 
+/** What every job may be submitted with. */
+export interface SubmitOptions extends CallSettings, JobOptions {
+  /** Idempotency key; default: one of its own. With the same key and input again there is still one job. */
+  readonly requestId?: string;
+  /** 0..100; default 3. */
+  readonly maxRetries?: number;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
 export interface RetryOptions extends CallSettings {
   /** Go on from the last checkpoint instead of from the start. Default false. */
   readonly fromCheckpoint?: boolean;
@@ -41,32 +50,22 @@ export interface WhichJobs {
   readonly limit?: number;
 }
 
-export interface ImportOptions extends CallSettings, JobOptions {
-  /** Idempotency key; default: one of its own. With the same key and documents again there is still one job. */
-  readonly requestId?: string;
+export interface ImportOptions extends SubmitOptions {
   /** Characters of a chunk at most, 1..100,000; default 1,000. */
   readonly chunkSize?: number;
   /** Characters that a chunk repeats of the one before, 0..chunkSize - 1; default 100, at most half the chunkSize. */
   readonly chunkOverlap?: number;
-  /** 0..100; default 3. */
-  readonly maxRetries?: number;
-  readonly labels?: Readonly<Record<string, string>>;
   /** Called with the number of documents sent so far. */
   readonly onSent?: (documents: number) => void;
 }
 
-export interface ExportOptions extends CallSettings, JobOptions {
+export interface ExportOptions extends SubmitOptions {
   /** Default json: an array of documents. ndjson: one a line, what an import takes. csv: a row for each chunk. */
   readonly format?: "json" | "ndjson" | "csv";
   /** With the chunks' vectors. Default false. */
   readonly includeEmbeddings?: boolean;
   /** Default false. */
   readonly gzip?: boolean;
-  /** Idempotency key; default: one of its own. */
-  readonly requestId?: string;
-  /** 0..100; default 3. */
-  readonly maxRetries?: number;
-  readonly labels?: Readonly<Record<string, string>>;
 }
 
 /** A SearchRequest without library and query; `k` defaults to 10. */

@@ -2,7 +2,6 @@ import { createReadStream } from "node:fs";
 import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import type { Condition, WhichDocuments } from "../../client/index.ts";
-import { label } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
 import { condition } from "../document-filter.ts";
 import { plural } from "../format.ts";
@@ -15,8 +14,6 @@ interface Options extends ClientCommandOptions, RunOptions {
   readonly watch?: boolean;
   readonly idsFrom?: string;
   readonly filter?: readonly Condition[];
-  readonly requestId?: string;
-  readonly label?: Record<string, string>;
 }
 
 export function register(program: Command): void {
@@ -25,8 +22,6 @@ export function register(program: Command): void {
     .option("--ids-from <file>", "ids from a file, one a line; - for stdin")
     .option("--filter <condition>", "FIELD=VALUE, metadata.FIELD>=N ...; repeated: all must hold", condition)
     .option("-w, --watch", "watch the job until it ends")
-    .option("--request-id <id>", "idempotency key: the same key and documents again make no second job")
-    .option("--label <key=value>", "label of the job; may be repeated", label)
     .addHelpText("after", HELP)
     .action(run);
 }
@@ -37,13 +32,8 @@ of the job: arrw jobs items JOB --failed.`;
 
 async function run(library: string, ids: string[], options: Options): Promise<void> {
   const which = await whichDocuments(ids, options);
-  const { requestId, label: labels } = options;
   await withClient(options, async (client) => {
-    const job = await client.deleteDocuments(library, which, {
-      ...runOptions(options),
-      ...(requestId === undefined ? {} : { requestId }),
-      ...(labels === undefined ? {} : { labels }),
-    });
+    const job = await client.deleteDocuments(library, which, runOptions(options));
     if (!options.json) {
       const what = which.filter ? "what passes the filter" : plural(job.itemCount, "document");
       print(`deleting ${what}, job ${job.jobId}`);

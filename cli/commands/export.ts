@@ -1,13 +1,12 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { type ArrwClient, type ExportOptions, type Job, JobStatus } from "../../client/index.ts";
-import { label } from "../arguments.ts";
 import { withClient, withClientOptions } from "../connection.ts";
 import { checkOutput, checkTarget, type DownloadOptions, download } from "../download.ts";
 import { endText } from "../job-text.ts";
 import { progressView } from "../progress-view.ts";
 import { type RunOptions, runOptions, withRunOptions } from "../run-options.ts";
 import { note } from "../terminal.ts";
-import { INTERRUPTED, nextCommands, untilInterrupted } from "../watch-job.ts";
+import { addressOption, INTERRUPTED, nextCommands, untilInterrupted } from "../watch-job.ts";
 
 type Format = NonNullable<ExportOptions["format"]>;
 
@@ -15,8 +14,6 @@ interface Options extends DownloadOptions, RunOptions {
   readonly format?: Format;
   readonly embeddings?: boolean;
   readonly gzip?: boolean;
-  readonly requestId?: string;
-  readonly label?: Record<string, string>;
 }
 
 const FORMATS: readonly Format[] = ["json", "ndjson", "csv"];
@@ -28,8 +25,6 @@ export function register(program: Command): void {
     .option("--format <format>", "json, ndjson or csv; default: by the file's name, else json", format)
     .option("--embeddings", "with the chunks' vectors")
     .option("--gzip", "compressed; the default for a file named .gz")
-    .option("--request-id <id>", "idempotency key: the same key again makes no second job")
-    .option("--label <key=value>", "label of the job; may be repeated", label)
     .addHelpText("after", HELP)
     .action(run);
 }
@@ -79,21 +74,19 @@ async function watched(client: ArrwClient, jobId: string, options: Options): Pro
   });
   if (last) return last;
   process.exitCode = INTERRUPTED;
-  const fetch = `  fetch it   npx arrw jobs download ${jobId} -o ${options.output}`;
+  const fetch = `  fetch it   npx arrw jobs download ${jobId} -o ${options.output}${addressOption(options.address)}`;
   note("", "detached; the job goes on", ...nextCommands(jobId, options.address), fetch);
   return undefined;
 }
 
 function exportOptions(options: Options): ExportOptions {
-  const { embeddings = false, requestId, label: labels, output } = options;
+  const { embeddings = false, output } = options;
   const named = nameSays(output);
   return {
     ...runOptions(options),
     format: options.format ?? named.format,
     includeEmbeddings: embeddings,
     gzip: options.gzip ?? named.gzip,
-    ...(requestId === undefined ? {} : { requestId }),
-    ...(labels === undefined ? {} : { labels }),
   };
 }
 

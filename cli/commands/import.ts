@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { ArrwClient, ImportOptions, Job } from "../../client/index.ts";
-import { integer, label } from "../arguments.ts";
+import { integer } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
 import { documentsFrom } from "../documents.ts";
 import { count, plain, plural } from "../format.ts";
@@ -13,8 +13,6 @@ interface Options extends ClientCommandOptions, RunOptions {
   readonly watch?: boolean;
   readonly chunkSize?: number;
   readonly chunkOverlap?: number;
-  readonly requestId?: string;
-  readonly label?: Record<string, string>;
 }
 
 export function register(program: Command): void {
@@ -23,8 +21,6 @@ export function register(program: Command): void {
     .option("-w, --watch", "watch the job until it ends")
     .option("--chunk-size <n>", "characters of a chunk at most; default 1000", integer)
     .option("--chunk-overlap <n>", "characters repeated of the chunk before; default 100", integer)
-    .option("--request-id <id>", "idempotency key: the same key and documents again make no second job")
-    .option("--label <key=value>", "label of the job; may be repeated", label)
     .addHelpText("after", HELP)
     .action(run);
 }
@@ -86,13 +82,11 @@ function noDocument(error: unknown): boolean {
 }
 
 function importOptions(options: Options): ImportOptions {
-  const { chunkSize, chunkOverlap, requestId, label: labels } = options;
+  const { chunkSize, chunkOverlap } = options;
   return {
     ...runOptions(options),
     ...(chunkSize === undefined ? {} : { chunkSize }),
     ...(chunkOverlap === undefined ? {} : { chunkOverlap }),
-    ...(requestId === undefined ? {} : { requestId }),
-    ...(labels === undefined ? {} : { labels }),
   };
 }
 

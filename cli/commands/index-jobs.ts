@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import type { ArrwClient, IndexJobOptions, Job } from "../../client/index.ts";
-import { decimal, integer, label } from "../arguments.ts";
+import type { ArrwClient, Job, SubmitOptions } from "../../client/index.ts";
+import { decimal, integer } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
 import { toJson } from "../json.ts";
 import { type RunOptions, runOptions, withRunOptions } from "../run-options.ts";
@@ -10,8 +10,6 @@ import { libraryDetails } from "./library.ts";
 
 interface Options extends ClientCommandOptions, RunOptions {
   readonly watch?: boolean;
-  readonly requestId?: string;
-  readonly label?: Record<string, string>;
 }
 
 interface RebuildOptions extends Options {
@@ -65,9 +63,7 @@ const MIN_RECALL = "recall@10 below which nothing is swapped, 0..1; default 0.95
 function withJobOptions(command: Command): Command {
   return withRunOptions(withClientOptions(command))
     .option("-w, --watch", "watch the job until it ends; the default")
-    .option("--no-watch", "only submit it")
-    .option("--request-id <id>", "idempotency key: the same key again makes no second job")
-    .option("--label <key=value>", "label of the job; may be repeated", label);
+    .option("--no-watch", "only submit it");
 }
 
 function rebuild(library: string, options: RebuildOptions): Promise<void> {
@@ -106,16 +102,10 @@ function regenerate(library: string, options: RegenerateOptions): Promise<void> 
 
 async function submit(
   options: Options,
-  send: (client: ArrwClient, job: IndexJobOptions) => Promise<Job>,
+  send: (client: ArrwClient, job: SubmitOptions) => Promise<Job>,
 ): Promise<void> {
-  const { requestId, label: labels } = options;
-  const how = {
-    ...runOptions(options),
-    ...(requestId === undefined ? {} : { requestId }),
-    ...(labels === undefined ? {} : { labels }),
-  };
   await withClient(options, async (client) => {
-    const job = await send(client, how);
+    const job = await send(client, runOptions(options));
     if (options.watch !== false) return watchToTheEnd(client, job.jobId, options);
     if (options.json) printJson(toJson(job));
     else print(`job ${job.jobId}`, ...nextCommands(job.jobId, options.address));
