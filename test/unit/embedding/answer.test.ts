@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { complaintOf, readVector, refusalOf } from "../../../platform/embedding/answer.ts";
+import { complaintOf, messageOf, readVector, refusalOf } from "../../../platform/embedding/answer.ts";
 import { cohere } from "../../../platform/embedding/cohere.ts";
 import { openai } from "../../../platform/embedding/openai.ts";
 
@@ -33,6 +33,26 @@ test("a status says what to do about it", () => {
   for (const [status, complaint, refusal] of expected) {
     assert.equal(refusalOf(status, complaint), refusal, `${status} ${complaint}`);
   }
+});
+
+test("no quota is left where the code or the provider's own sentence says so, not where billing is mentioned", () => {
+  const slow = "Rate limit reached. Visit your account's billing page to raise it";
+  const long = "x".repeat(400);
+  const bodies: [unknown, string][] = [
+    [{ error: { message: slow, type: "requests", code: "rate_limit_exceeded" } }, "rate limited"],
+    [{ error: { message: slow } }, "rate limited"],
+    [{ error: { message: "", code: "insufficient_quota" } }, "no quota"],
+    [{ error: { message: "", type: "insufficient_quota", code: null } }, "no quota"],
+    [{ error: { message: `${long} You exceeded your current quota` } }, "no quota"],
+    [{ error: { message: long, code: "insufficient_quota" } }, "no quota"],
+    [{ error: { message: "it is not insufficient_quota" } }, "rate limited"],
+  ];
+  for (const [body, refusal] of bodies) {
+    assert.equal(refusalOf(429, JSON.stringify(body)), refusal, JSON.stringify(body).slice(0, 80));
+  }
+  const tooLong = JSON.stringify({ error: { message: `${long} maximum context length is 8192 tokens` } });
+  assert.equal(refusalOf(400, tooLong), "too large");
+  assert.match(messageOf(tooLong), /8192 tokens$/);
 });
 
 test("complaints are found where servers put them, on one line, without the key", () => {
