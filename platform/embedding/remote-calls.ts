@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { LRUCache } from "lru-cache";
 import { ArrwError, type ErrorCode, unavailable } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { complaintOf, parsedJson, readVector, refusalOf } from "./answer.ts";
+import { complaintOf, messageOf, parsedJson, readVector, refusalOf } from "./answer.ts";
 import type { ApiKey } from "./api-key.ts";
 import { type CallLimiter, TooBusy } from "./call-limiter.ts";
 import type { CallOutcome, EmbeddingMetrics } from "./embedding-metrics.ts";
@@ -117,11 +117,11 @@ export class RemoteCalls {
   }
 
   async #try(call: EmbedCall, signal: AbortSignal): Promise<Tried> {
-    const { key, metrics, protocol } = this.#options;
+    const { metrics, protocol } = this.#options;
     const timed = metrics?.seconds.startTimer({ provider: protocol.name });
-    const secret = await key.get();
     const without = this.#withoutOf(call);
     try {
+      const secret = await this.#secret();
       const answer = await this.#post({ ...call, without }, secret, signal);
       const good = answer.status >= 200 && answer.status < 300;
       return good
@@ -136,6 +136,16 @@ export class RemoteCalls {
       throw error;
     } finally {
       timed?.();
+    }
+  }
+
+  /** A key that can't be read or used is told as one that the provider refuses. @throws ArrwError */
+  async #secret(): Promise<string> {
+    try {
+      return await this.#options.key.get();
+    } catch (error) {
+      this.#count("unauthorized");
+      throw error;
     }
   }
 
@@ -181,7 +191,7 @@ export class RemoteCalls {
     const complaint = complaintOf(answer.text, secret);
     const said = `HTTP ${status}${complaint === "" ? "" : `: ${complaint}`}`;
     const asked = retryAfterMs(answer.retryAfter, Date.now());
-    const refusal = refusalOf(status, complaint);
+    const refusal = refusalOf(status, answer.text);
     switch (refusal) {
       case "rate limited":
         this.#count("rate_limited");
@@ -198,7 +208,8 @@ export class RemoteCalls {
       case "too large":
       case "bad request":
         this.#count("refused");
-        if (this.#leaveOut(call, complaint)) return { again: "now", error: this.#away(said, undefined) };
+        if (this.#leaveOut(call, messageOf(answer.text)))
+          return { again: "now", error: this.#away(said, undefined) };
         throw new TextsRefused(said, refusal === "too large");
       case "no quota":
         this.#count("refused");

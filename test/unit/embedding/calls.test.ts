@@ -7,8 +7,13 @@ import fc from "fast-check";
 import { ApiKey } from "../../../platform/embedding/api-key.ts";
 import { callBatches } from "../../../platform/embedding/call-batches.ts";
 import { CallLimiter, TooBusy } from "../../../platform/embedding/call-limiter.ts";
+import { EmbeddingMetrics } from "../../../platform/embedding/embedding-metrics.ts";
+import { openai } from "../../../platform/embedding/openai.ts";
+import { RemoteCalls } from "../../../platform/embedding/remote-calls.ts";
 import { backoffMs, retryAfterMs } from "../../../platform/embedding/retry-delay.ts";
 import { VectorMemory } from "../../../platform/embedding/vector-memory.ts";
+import { silentLog } from "../../../platform/log.ts";
+import { createRegistry } from "../../../platform/metrics.ts";
 
 const never = new AbortController().signal;
 
@@ -157,6 +162,25 @@ test("a key that no header can carry is refused without being shown", async () =
       return !error.message.includes(value);
     });
   }
+});
+
+test("a key that can't be used is counted and timed as a call that failed", async () => {
+  const registry = createRegistry("test");
+  const calls = new RemoteCalls({
+    protocol: openai,
+    baseUrl: "http://127.0.0.1:1",
+    baseUrlSetting: "ARRW_OPENAI_BASE_URL",
+    key: new ApiKey({ setting: "ARRW_OPENAI_API_KEY", value: "two words", file: "" }),
+    limiter: new CallLimiter(1),
+    patience: { unavailableMs: 1_000, rateLimitedMs: 1_000, timeoutMs: 1_000 },
+    metrics: new EmbeddingMetrics(registry),
+    log: silentLog(),
+  });
+  const call = { model: "m", dimensions: 2, texts: ["text"], purpose: "document" as const };
+  await assert.rejects(calls.embed(call, never), { reason: "EMBEDDING_UNAUTHORIZED" });
+  const metrics = await registry.metrics();
+  assert.match(metrics, /arrw_embedding_calls_total\{[^}]*outcome="unauthorized"[^}]*\} 1\n/);
+  assert.match(metrics, /arrw_embedding_call_seconds_count\{[^}]*\} 1\n/);
 });
 
 test("remembered vectors are bounded in bytes and are copies", () => {
