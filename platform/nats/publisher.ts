@@ -158,7 +158,8 @@ function headersOf(options: AppendOptions): MsgHdrs | undefined {
   if (
     expectedLastSequence === undefined &&
     expectedLastSubjectSequence === undefined &&
-    messageId === undefined
+    messageId === undefined &&
+    expectedLastMessageId === undefined
   )
     return undefined;
   const headers = natsHeaders();
