@@ -9,7 +9,7 @@ import { type ClientCommandOptions, withClient, withClientOptions } from "./conn
 import { downloadMeter } from "./download-meter.ts";
 import { bytes, plain } from "./format.ts";
 import { note, paint, print, printJson } from "./terminal.ts";
-import { addressOption, INTERRUPTED, untilInterrupted } from "./watch-job.ts";
+import { downloadCommand, INTERRUPTED, untilInterrupted } from "./watch-job.ts";
 
 /** The file of an export, from the gateway to the disk. */
 
@@ -71,8 +71,7 @@ export async function download(client: ArrwClient, job: Job, options: DownloadOp
   });
   if (!ended) {
     process.exitCode = INTERRUPTED;
-    const where = addressOption(options.address);
-    note("", "stopped; go on with", `  npx arrw jobs download ${job.jobId} -o ${output}${where}`);
+    note("", "stopped; go on with", `  ${downloadCommand(job.jobId, output, options.address)}`);
   } else if (json) printJson({ file: output, bytes: wanted.size, sha256: wanted.sha256 });
   else if (output !== STDOUT) {
     print(`${paint("green", "saved")}  ${plain(output)}, ${bytes(wanted.size)}, sha256 ${wanted.sha256}`);

@@ -68,8 +68,13 @@ export function nextCommands(jobId: string, address: string): string[] {
   ];
 }
 
+/** "npx arrw jobs download ID -o FILE", from the same gateway. */
+export function downloadCommand(jobId: string, output: string, address: string): string {
+  return `npx arrw jobs download ${jobId} -o ${output}${addressOption(address)}`;
+}
+
 /** " --address HOST:PORT" where the next command would else ask another gateway; "" where it asks the same. */
-export function addressOption(address: string): string {
+function addressOption(address: string): string {
   const known = address === "127.0.0.1:50051" || process.env.ARRW_ADDRESS === address;
   return known ? "" : ` --address ${address}`;
 }

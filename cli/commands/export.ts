@@ -6,7 +6,7 @@ import { endText } from "../job-text.ts";
 import { progressView } from "../progress-view.ts";
 import { type RunOptions, runOptions, withRunOptions } from "../run-options.ts";
 import { note } from "../terminal.ts";
-import { addressOption, INTERRUPTED, nextCommands, untilInterrupted } from "../watch-job.ts";
+import { downloadCommand, INTERRUPTED, nextCommands, untilInterrupted } from "../watch-job.ts";
 
 type Format = NonNullable<ExportOptions["format"]>;
 
@@ -74,7 +74,7 @@ async function watched(client: ArrwClient, jobId: string, options: Options): Pro
   });
   if (last) return last;
   process.exitCode = INTERRUPTED;
-  const fetch = `  fetch it   npx arrw jobs download ${jobId} -o ${options.output}${addressOption(options.address)}`;
+  const fetch = `  fetch it   ${downloadCommand(jobId, options.output, options.address)}`;
   note("", "detached; the job goes on", ...nextCommands(jobId, options.address), fetch);
   return undefined;
 }

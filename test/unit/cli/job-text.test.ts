@@ -8,7 +8,7 @@ import { nearestName } from "../../../cli/connection.ts";
 import { endText, jobDetails } from "../../../cli/job-text.ts";
 import { paceText, stateText } from "../../../cli/progress-view.ts";
 import { Rate } from "../../../cli/rate.ts";
-import { nextCommands } from "../../../cli/watch-job.ts";
+import { downloadCommand, nextCommands } from "../../../cli/watch-job.ts";
 import { GetQueueStatsResponse, Job, JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { Hit } from "../../../proto/gen/arrwdb/v1/libraries.ts";
 
@@ -143,4 +143,6 @@ test("what to type next names the address unless it is the default", () => {
     "  cancel it  npx arrw jobs cancel j",
   ]);
   assert.equal(nextCommands("j", "10.0.0.1:1")[0], "  watch it   npx arrw jobs watch j --address 10.0.0.1:1");
+  assert.equal(downloadCommand("j", "f", "127.0.0.1:50051"), "npx arrw jobs download j -o f");
+  assert.equal(downloadCommand("j", "f", "10.0.0.1:1"), "npx arrw jobs download j -o f --address 10.0.0.1:1");
 });
