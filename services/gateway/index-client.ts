@@ -67,6 +67,11 @@ export class IndexClient implements Part {
     return this.#known.get(idOrName) ?? repeatWhileUnavailable(() => this.#shared(idOrName), call);
   }
 
+  /** What is known of it without asking; the same object until it is asked again. */
+  remembered(idOrName: string): KnownLibrary | undefined {
+    return this.#known.get(idOrName);
+  }
+
   /** Its next use asks again. */
   forget(idOrName: string): void {
     const known = this.#known.get(idOrName);

@@ -32,16 +32,16 @@ export class Search {
         return await this.#once(request, context);
       } catch (error) {
         // What is remembered of the library may be from before it was embedded anew, or deleted and made again.
-        if (tries === MAX_TRIES || !outdated(error)) throw error;
+        const remembered = this.#index.remembered(request.libraryId);
+        if (tries === MAX_TRIES || !remembered || !outdated(error)) throw error;
         this.#index.forget(request.libraryId);
       }
     }
   }
 
   async #once(request: SearchRequest, context: CallContext): Promise<Buffer> {
-    const known = await this.#index.library(request.libraryId, context).catch(toArrwError);
-    const shape = known instanceof ArrwError ? undefined : shapeOf(known.library);
-    const violations = checkSearch(request, shape);
+    const known = await this.#library(request, context);
+    const violations = violationsOf(request, known);
     if (violations.length > 0) throw invalidArgument(violations);
     if (known instanceof ArrwError) throw known;
     const { k, efSearch, filter, includeText, exact } = request;
@@ -57,6 +57,15 @@ export class Search {
     });
     // SearchResponse is the same on both sides.
     return this.#index.call(IndexServiceService.search, bytes, context);
+  }
+
+  /** What is remembered of it, unless the request doesn't fit that: a vector of its new dimensions is right. */
+  async #library(request: SearchRequest, context: CallContext): Promise<KnownLibrary | ArrwError> {
+    const { libraryId } = request;
+    const remembered = this.#index.remembered(libraryId);
+    const { length } = remembered ? violationsOf(request, remembered) : [];
+    if (length > 0 && length > violationsOf(request, undefined).length) this.#index.forget(libraryId);
+    return this.#index.library(libraryId, context).catch(toArrwError);
   }
 
   async #vector(request: SearchRequest, known: KnownLibrary, context: CallContext): Promise<Buffer> {
@@ -77,9 +86,11 @@ export class Search {
   }
 }
 
+function violationsOf(request: SearchRequest, known: KnownLibrary | ArrwError | undefined) {
+  return checkSearch(request, known && !(known instanceof ArrwError) ? shapeOf(known.library) : undefined);
+}
+
 function outdated(error: unknown): boolean {
-  const { reason, violations } = toArrwError(error);
-  if (reason === "EMBEDDING_CHANGED" || reason === "LIBRARY_NOT_FOUND") return true;
-  // A vector of the new dimensions is right, whatever is remembered of the old ones; so is a text where none was taken.
-  return violations.some(({ field }) => field === "vector" || field === "text");
+  const { reason } = toArrwError(error);
+  return reason === "EMBEDDING_CHANGED" || reason === "LIBRARY_NOT_FOUND";
 }

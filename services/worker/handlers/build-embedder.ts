@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { EmbeddingProvider } from "../../../platform/embedding/provider.ts";
 import { textHash } from "../../../platform/embedding/text-hash.ts";
-import { ArrwError, unavailable } from "../../../platform/errors.ts";
+import { ArrwError } from "../../../platform/errors.ts";
 import type {
   Build,
   BuildChunk,
@@ -21,6 +21,10 @@ export interface BuildEmbedderOptions {
   readonly signal: AbortSignal;
   /** Told of each page once it is durable. */
   readonly onWritten: (build: Build, page: EmbeddingCounts) => Promise<void> | void;
+  /** @throws the signal's reason */
+  readonly wait: (ms: number) => Promise<void>;
+  /** Told before a pause that the provider asks for. */
+  readonly onWaiting: (why: string, pauseMs: number) => void;
 }
 
 interface EmbeddedPage extends EmbeddingCounts {
@@ -36,6 +40,8 @@ const MAX_PAGE_BYTES = 8 * 1024 * 1024;
 const REMEMBERED_BYTES = 64 * 1024 * 1024;
 /** A provider that is away is waited for: given up, the build would be dropped before the job's next attempt. */
 const EMBED_FOR_MS = 300_000;
+const LEAST_PAUSE_MS = 1_000;
+const MAX_PAUSE_MS = 3_600_000;
 
 /** Brings a build the vectors that it lacks: while a page is written the next one is read and embedded. */
 export class BuildEmbedder {
@@ -140,13 +146,30 @@ export class BuildEmbedder {
     if (chunks.length === 0) return new Float32Array(0);
     const { provider, signal } = this.#options;
     const texts = chunks.map(({ text }) => text);
-    const run = () => provider.embedEach(texts, signal, "document").catch(exhaustedIsAway);
-    const { rows, refused } = await whileUnavailable(run, { forMs: EMBED_FOR_MS, signal });
+    const { rows, refused } = await this.#untilTaken(() => provider.embedEach(texts, signal, "document"));
     for (const [place, why] of refused) {
       const text = `chunk ${chunks[place]?.key} can't be embedded: ${why}`;
       throw new ArrwError("FAILED_PRECONDITION", text, { reason: "EMBEDDING_INPUT_REFUSED" });
     }
     return rows;
+  }
+
+  /**
+   * A provider that takes no more calls for a while is waited for as long as it says, and only the attempt's own timeouts bound
+   * that: the build is kept alive meanwhile, and given up, its vectors would have to be paid for again.
+   */
+  async #untilTaken<T>(run: () => Promise<T>): Promise<T> {
+    const { signal, wait, onWaiting } = this.#options;
+    for (;;) {
+      try {
+        return await whileUnavailable(run, { forMs: EMBED_FOR_MS, signal });
+      } catch (error) {
+        if (!(error instanceof ArrwError) || error.code !== "RESOURCE_EXHAUSTED") throw error;
+        const pauseMs = Math.min(MAX_PAUSE_MS, Math.max(LEAST_PAUSE_MS, error.retryAfterMs ?? 0));
+        onWaiting(error.message, pauseMs);
+        await wait(pauseMs);
+      }
+    }
   }
 }
 
@@ -162,15 +185,4 @@ class Made extends Map<string, Float32Array> {
 
 function bytesOf(vector: Float32Array | undefined): Uint8Array {
   return vector ? new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength) : new Uint8Array(0);
-}
-
-/** Too many calls now: time helps. */
-function exhaustedIsAway(error: unknown): never {
-  if (!(error instanceof ArrwError) || error.code !== "RESOURCE_EXHAUSTED") throw error;
-  const { reason, retryAfterMs } = error;
-  throw unavailable(error.message, {
-    reason,
-    cause: error,
-    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-  });
 }

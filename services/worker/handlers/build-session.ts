@@ -272,9 +272,10 @@ function ended(build: Build): Build {
   throw new ArrwError("FAILED_PRECONDITION", build.errorMessage || "the build failed", { reason });
 }
 
-/** The index restarted or dropped the build, or doesn't answer. */
+/** The index restarted or dropped the build, or doesn't answer; not so a provider of embeddings. */
 function isInterrupted(error: unknown): error is ArrwError {
-  return isAway(error) || (error instanceof ArrwError && error.reason === "BUILD_NOT_FOUND");
+  if (!(error instanceof ArrwError) || error.reason?.startsWith("EMBEDDING_")) return false;
+  return error.reason === "BUILD_NOT_FOUND" || isAway(error);
 }
 
 function present(build: Build | undefined): Build {

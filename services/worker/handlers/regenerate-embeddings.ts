@@ -89,6 +89,9 @@ class Regeneration {
       pageChunks: options.batchChunks,
       signal: context.signal,
       onWritten: (build, page) => this.#written(build, page),
+      wait: (ms) => this.#session.wait(ms),
+      onWaiting: (why, pauseMs) =>
+        context.log.warn(`${why}: going on in ${Math.ceil(pauseMs / 1_000)} s; the build is kept meanwhile`),
     });
   }
 

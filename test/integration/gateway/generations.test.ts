@@ -43,6 +43,19 @@ test("vectors and texts that fit the library since a moment ago are taken at onc
   });
 });
 
+test("a search that is wrong whatever the library is asks nobody", async (t) => {
+  const { libraries, index } = await startTestGateway(t);
+  index.add("lib-1", "docs", "hashing", 8);
+  await unary(libraries, libraries.search, ofText("tea"), CALL);
+  const { asked } = index;
+  for (let n = 0; n < 3; n++) {
+    await assert.rejects(unary(libraries, libraries.search, ofText(""), CALL), { code: "INVALID_ARGUMENT" });
+  }
+  assert.equal(index.asked, asked);
+  await assert.rejects(unary(libraries, libraries.search, ofVector(3), CALL), { code: "INVALID_ARGUMENT" });
+  assert.equal(index.asked, asked + 1, "what does not fit the library is judged by what it is now");
+});
+
 test("a submit is judged by what the library is now", async (t) => {
   const { jobs, index, scheduler } = await startTestGateway(t);
   const importOf = (dimensions: number) =>

@@ -26,6 +26,8 @@ interface BuildsHarness extends Harness {
   readonly builds: FakeBuilds;
   /** Every text that a provider was given, in order. */
   readonly embedded: string[];
+  /** Thrown by the provider from now on. */
+  providerFails: ArrwError | undefined;
 }
 
 const PAGE_CHUNKS = 10;
@@ -34,6 +36,7 @@ async function startBuilds(test: Cleanup): Promise<BuildsHarness> {
   const t = reversed(test);
   const builds = new FakeBuilds();
   const embedded: string[] = [];
+  const state = { providerFails: undefined } as BuildsHarness;
   const index = await MemoryIndex.start(t, [builds.service()]);
   const harness = await startHarness(t, {
     indexAddress: index.address,
@@ -41,23 +44,30 @@ async function startBuilds(test: Cleanup): Promise<BuildsHarness> {
       const options = { channelOverride: client.getChannel() };
       const stub = new BuildServiceClient(index.address, credentials.createInsecure(), options);
       const counting = (config: Parameters<typeof createProvider>[0]) =>
-        counted(createProvider(config), embedded);
+        counted(createProvider(config), (texts) => {
+          if (state.providerFails) throw state.providerFails;
+          embedded.push(...texts);
+        });
       handlers.add(new IndexRebuild(stub)).add(new IndexOptimize(stub));
       handlers.add(
         new RegenerateEmbeddings({ builds: stub, createProvider: counting, batchChunks: PAGE_CHUNKS }),
       );
     },
   });
-  return { ...harness, index, builds, embedded };
+  Object.assign(state, harness, { index, builds, embedded });
+  return state;
 }
 
-function counted(provider: EmbeddingProvider, embedded: string[]): EmbeddingProvider {
+function counted(
+  provider: EmbeddingProvider,
+  onTexts: (texts: readonly string[]) => void,
+): EmbeddingProvider {
   return {
     dimensions: provider.dimensions,
     paid: provider.paid,
     embed: (texts, signal) => provider.embed(texts, signal),
-    embedEach: (texts, signal) => {
-      embedded.push(...texts);
+    embedEach: async (texts, signal) => {
+      onTexts(texts);
       return provider.embedEach(texts, signal);
     },
   };
@@ -299,6 +309,18 @@ test("a regenerate embeds each text once, reuses what is known, and writes in or
     messages.some((message) => /^(embedding|building) [\d,]+ of 100 /.test(message)),
     String(messages),
   );
+});
+
+test("a provider that is away for long fails the attempt with its own error, and the build stays", async (t) => {
+  const harness = await startBuilds(t);
+  const { scheduler, builds } = harness;
+  fillChunks(harness, 20);
+  const away = { reason: "EMBEDDING_UNAVAILABLE", retryAfterMs: 3_000_000 };
+  harness.providerFails = new ArrwError("UNAVAILABLE", "nobody answers", away);
+  const outcome = await scheduler.outcomeOf((await assign(harness, REGENERATE)).lease);
+  assert.deepEqual(errorOf(outcome), ["EMBEDDING_UNAVAILABLE", true]);
+  assert.equal(builds.starts.length, 1);
+  assert.deepEqual(builds.drops, []);
 });
 
 test("a regenerate goes on after a restart of the index and pays for no text twice", async (t) => {
