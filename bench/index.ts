@@ -7,6 +7,7 @@ import { clustered, plainIndex, uniform } from "./clustered.ts";
 import { vectorDocuments } from "./documents.ts";
 import { IndexWriter } from "./index-writer.ts";
 import { OpenLoop, type TimedCall } from "./open-loop.ts";
+import { plainMemory } from "./plain-memory.ts";
 import { anonymousBytes, latencies, percentile } from "./processes.ts";
 
 /**
@@ -23,7 +24,7 @@ export async function benchIndex(args: readonly string[]): Promise<void> {
   const plan = planOf(args);
   const { chunks, dimensions } = plan;
   const rows = clustered(chunks + FRESH_ROWS, dimensions);
-  const plain = measurePlain(rows, plan);
+  const plain = await measurePlain(rows, plan);
   const system = await startSystem({ temporary: true, settings: { ARRW_LOG_LEVEL: "warn" } });
   const client = new ArrwClient({ address: system.address, timeoutMs: 600_000 });
   const writer = new IndexWriter(system, rows, dimensions, chunks);
@@ -39,7 +40,9 @@ export async function benchIndex(args: readonly string[]): Promise<void> {
     await rebuildAlone(client, system, libraryId, plain);
     await rebuildUnderLoad(client, libraryId, writer, rows, plan);
     const lost = await writer.missing(client);
-    console.log(`acknowledged upserts ${writer.acknowledged}, missing after the swap: ${lost.length}`);
+    console.log(
+      `acknowledged upserts ${writer.acknowledged}, missing after the swap: ${lost.length}, passed over by HNSW alone: ${writer.passedOver}`,
+    );
     for (const text of lost.slice(0, 10)) console.log(`  ${text}`);
   } finally {
     client.close();
@@ -86,10 +89,9 @@ interface Plain {
   readonly bytes: number;
 }
 
-function measurePlain(rows: Float32Array, { chunks, dimensions }: Plan): Plain {
-  const before = anonymousBytes(process.pid);
+async function measurePlain(rows: Float32Array, { chunks, dimensions }: Plan): Promise<Plain> {
+  const bytes = await plainMemory(chunks, dimensions);
   const { index, rate } = plainIndex(rows, chunks, dimensions);
-  const bytes = anonymousBytes(process.pid) - before;
   const seconds = chunks / rate;
   const shown = `${seconds.toFixed(1)} s (${Math.round(rate)}/s), ${(bytes / MB).toFixed(0)} MB`;
   console.log(`plain usearch, 1 thread, ${index.size()} x ${dimensions}: ${shown}`);

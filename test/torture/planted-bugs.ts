@@ -31,8 +31,9 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: "expected-sequence",
     guard: "an append names what it expects before it",
     file: "platform/nats/publisher.ts",
-    find: "const { expectedLastSequence, messageId, expectedLastMessageId } = options;",
-    replace: "const [messageId, expectedLastSequence, expectedLastMessageId]: any[] = [options.messageId];",
+    find: "const { expectedLastSequence, expectedLastSubjectSequence, messageId, expectedLastMessageId } = options;",
+    replace:
+      "const { expectedLastSubjectSequence, messageId } = options; const [expectedLastSequence, expectedLastMessageId]: any[] = [];",
   },
   {
     name: "outcomes-through",

@@ -90,8 +90,7 @@ class Regeneration {
       signal: context.signal,
       onWritten: (build, page) => this.#written(build, page),
       wait: (ms) => this.#session.wait(ms),
-      onWaiting: (why, pauseMs) =>
-        context.log.warn(`${why}: going on in ${Math.ceil(pauseMs / 1_000)} s; the build is kept meanwhile`),
+      onWaiting: (why, pauseMs) => this.#providerPauses(why, pauseMs),
     });
   }
 
@@ -161,6 +160,15 @@ class Regeneration {
     if (performance.now() - this.#savedAtMs < CHECKPOINT_MS) return;
     this.#savedAtMs = performance.now();
     await this.#context.checkpoint(encodeCounts(this.#counts));
+  }
+
+  #providerPauses(why: string, pauseMs: number): void {
+    const message = `${why}: going on in ${Math.ceil(pauseMs / 1_000)} s`;
+    this.#context.log.warn(`${message}; the build is kept meanwhile`);
+    const { reembedded, reused } = this.#counts;
+    this.#context.progress({ current: reembedded + reused, message });
+    // The writers don't outrun an embedding that was told to wait.
+    this.#giveUpAtMs += pauseMs;
   }
 
   #result(build: Build): RegenerateEmbeddingsResult {
