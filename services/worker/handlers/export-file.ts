@@ -8,20 +8,27 @@ const compress = promisify(gzip);
 const SCRATCH_BYTES = 256 * 1024;
 /** Text in a gzip member, about. */
 const MEMBER_BYTES = 4 * 1024 * 1024;
+/** From so much on a member may end early: smaller ones cost compression. */
+const MIN_MEMBER_BYTES = 1024 * 1024;
+
+export type ExportFileWriter = Pick<
+  ObjectWriter,
+  "write" | "finish" | "settled" | "sizeBytes" | "storedBytes" | "pieces"
+>;
 
 /**
  * A file in the object store that text is written to; a compressed one is made of gzip members, one after the other. Its
  * buffers are used again and again.
  */
 export class ExportFile {
-  readonly #writer: ObjectWriter;
+  readonly #writer: ExportFileWriter;
   readonly #encoder = new TextEncoder();
   readonly #scratch = new Uint8Array(SCRATCH_BYTES);
   /** The open gzip member; undefined = nothing is compressed. */
   readonly #member: Uint8Array | undefined;
   #held = 0;
 
-  constructor(writer: ObjectWriter, gzip: boolean) {
+  constructor(writer: ExportFileWriter, gzip: boolean) {
     this.#writer = writer;
     this.#member = gzip ? new Uint8Array(MEMBER_BYTES + SCRATCH_BYTES) : undefined;
   }
@@ -47,6 +54,11 @@ export class ExportFile {
       rest = read === rest.length ? "" : rest.slice(read);
     }
     if (this.#held >= MEMBER_BYTES) await this.#endMember();
+  }
+
+  /** Ends the open gzip member if it is large enough, so that `sizeBytes` is known: only there an export can go on. */
+  async endLargeMember(): Promise<void> {
+    if (this.#held >= MIN_MEMBER_BYTES) await this.#endMember();
   }
 
   async finish(): Promise<Manifest> {

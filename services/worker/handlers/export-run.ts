@@ -11,7 +11,7 @@ import type { ExportSource } from "./export-source.ts";
 import { oneAhead } from "./one-ahead.ts";
 
 export interface ExportRunOptions {
-  readonly source: ExportSource;
+  readonly source: Pick<ExportSource, "pages" | "letGo">;
   readonly file: ExportFile;
   readonly format: ExportFormatName;
   readonly withVectors: boolean;
@@ -74,6 +74,7 @@ export class ExportRun {
           breathedAtMs = performance.now();
           context.signal.throwIfAborted();
         }
+        await file.endLargeMember();
         this.#mark(page.at(-1)?.documentId ?? "");
         this.#report();
         await this.#checkpoint();
