@@ -34,6 +34,8 @@ export const Subject = {
   objectManifest: (objectId: string, writer?: string): string =>
     `arrw.object.${objectId}.manifest${writer === undefined ? "" : `.${writer}`}`,
   objectAll: (objectId: string): string => `arrw.object.${objectId}.>`,
+  /** All that one writer wrote. */
+  objectWritten: (objectId: string, writer: string): string => `arrw.object.${objectId}.*.${writer}`,
   objects: "arrw.object.>",
   objectManifests: "arrw.object.*.manifest",
   jobLog: (jobId: string): string => `arrw.log.${jobId}`,

@@ -13,6 +13,8 @@ export interface ObjectWriterOptions {
   readonly objectId: string;
   /** Letters, digits, "-"; no other writer of the object has it. What two of them write never gets mixed. */
   readonly writer: string;
+  /** Whose manifest it is. Default: `writer`. */
+  readonly finisher?: string;
   /** Where an earlier writer was; undefined = from the beginning. All its bytes up to there are stored. */
   readonly from?: WrittenSoFar | undefined;
   /** Wraps each append, to repeat it: appending twice is harmless. Default: once. */
@@ -83,7 +85,7 @@ export class ObjectWriter {
 
   /** Stores the rest and the manifest, which is this writer's own. */
   async finish(): Promise<Manifest> {
-    const { objectId, writer } = this.#options;
+    const { objectId, writer, finisher = writer } = this.#options;
     if (this.#filled > 0) await this.#sendPart();
     while (this.#inFlight.length > 0) await this.#settleOldest();
     const manifest: Manifest = {
@@ -93,7 +95,7 @@ export class ObjectWriter {
       sha256: this.#hash.digest("hex"),
       pieces: this.#pieces,
     };
-    await this.#append(Subject.objectManifest(objectId, writer), Buffer.from(JSON.stringify(manifest)));
+    await this.#append(Subject.objectManifest(objectId, finisher), Buffer.from(JSON.stringify(manifest)));
     return manifest;
   }
 

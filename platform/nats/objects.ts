@@ -30,6 +30,8 @@ export interface ObjectStore {
   read(objectId: string, offset: number, writer?: string): AsyncIterable<Uint8Array>;
   /** Removing what is not there is fine. */
   remove(objectId: string): Promise<void>;
+  /** Removes what some of its writers wrote. @throws ArrwError UNAVAILABLE */
+  removeWritten(objectId: string, isOver: (writer: string) => boolean): Promise<void>;
 }
 
 export class JetStreamObjects implements ObjectStore {
@@ -90,6 +92,15 @@ export class JetStreamObjects implements ObjectStore {
 
   async remove(objectId: string): Promise<void> {
     await this.#nats.purge(Stream.objects, { subject: Subject.objectAll(objectId) });
+  }
+
+  async removeWritten(objectId: string, isOver: (writer: string) => boolean): Promise<void> {
+    const subjects = await this.#nats.streamSubjects(Stream.objects, Subject.objectAll(objectId));
+    const writers = new Set(Object.keys(subjects).map((subject) => subject.split(".")[4] ?? ""));
+    for (const writer of writers) {
+      if (writer === "" || !isOver(writer)) continue;
+      await this.#nats.purge(Stream.objects, { subject: Subject.objectWritten(objectId, writer) });
+    }
   }
 }
 

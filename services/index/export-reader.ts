@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { ArrwError } from "../../platform/errors.ts";
 import type { Document } from "../../proto/gen/arrwdb/v1/document.ts";
 import {
   documentOfImage,
@@ -13,6 +14,8 @@ import {
 
 const PAGE_BYTES = 2 * 1024 * 1024;
 const PAGE_DOCUMENTS = 1_000;
+/** Below gRPC's bound of a message, 64 MiB. */
+const MAX_DOCUMENT_BYTES = 60 * 1024 * 1024;
 /** A turn, and with it a read transaction, takes no longer: long ones bloat LMDB for ever. */
 const TURN_MS = 5;
 const DOCUMENT_BYTES = 200;
@@ -27,6 +30,7 @@ interface Page {
  * The next documents behind `after`.
  * @param vectorSet undefined = without vectors
  * @param alive asked after each turn; throws when the export is gone
+ * @throws ArrwError FAILED_PRECONDITION, DOCUMENT_TOO_LARGE: with its vectors it doesn't fit into a message
  */
 export async function readPage(
   rows: ExportRows,
@@ -62,6 +66,7 @@ function add(page: Page, id: Buffer, image: ExportImage, dimensions: number, wit
     page.documents.length === PAGE_DOCUMENTS ||
     (page.documents.length > 0 && page.bytes + bytes > PAGE_BYTES);
   if (page.full) return;
+  if (bytes > MAX_DOCUMENT_BYTES / 3) checkSize(document);
   page.documents.push(document);
   page.bytes += bytes;
 }
@@ -131,6 +136,17 @@ function documentOf(documentId: string, { row, texts, vectors }: ExportImage, di
         : texts.map((_, n) => ({ values: [], packed: vectors.subarray(n * bytes, (n + 1) * bytes) })),
     sourceUrl: row.sourceUrl,
   };
+}
+
+/** It would fail each time that it is sent. */
+function checkSize({ documentId, texts, vectors }: Document): void {
+  const text = texts.reduce((sum, each) => sum + Buffer.byteLength(each) + 6, 0);
+  const bytes = vectors.reduce((sum, { packed }) => sum + packed.length + 12, text);
+  if (bytes <= MAX_DOCUMENT_BYTES) return;
+  const [size, bound] = [bytes, MAX_DOCUMENT_BYTES].map((each) => each.toLocaleString("en-US"));
+  const what = `document ${JSON.stringify(documentId)} has ${texts.length.toLocaleString("en-US")} chunks, ${size} bytes with vectors`;
+  const message = `${what}; an export takes at most ${bound}: export without embeddings, or split the document`;
+  throw new ArrwError("FAILED_PRECONDITION", message, { reason: "DOCUMENT_TOO_LARGE" });
 }
 
 /** About what it takes on the wire. */

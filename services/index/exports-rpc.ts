@@ -36,12 +36,12 @@ export function exportService(libraries: Libraries): ImplementedService {
       const page = { exportId, after, letGo, includeVectors, pin: Number(pin) };
       return libraries.use(libraryId, async (library) => ({ documents: await library.exports.read(page) }));
     },
-    closeExport: async ({ libraryId, exportId }) => {
+    closeExport: async ({ libraryId, exportId, pin }) => {
       const checks = new Checks();
       checkExportId(exportId, checks);
       checks.done();
       return libraries.use(libraryId, async (library) => {
-        await library.exports.close(exportId);
+        await library.exports.close(exportId, pin === 0n ? undefined : Number(pin));
         return {};
       });
     },

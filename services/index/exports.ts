@@ -97,11 +97,11 @@ export class Exports {
     });
   }
 
-  /** Fine when there is none. */
-  async close(exportId: string): Promise<void> {
+  /** Fine when there is none. @param only the pin that is meant; another one stays. Default: any */
+  async close(exportId: string, only?: number): Promise<void> {
     const { store, exports } = this.#rows;
     const pin = this.#open.get(exportId)?.row.pin;
-    if (pin === undefined) return;
+    if (pin === undefined || (only !== undefined && only !== pin)) return;
     await durably(store.env, () => {
       if (this.#open.get(exportId)?.row.pin !== pin) return;
       exports.remove(exportId);

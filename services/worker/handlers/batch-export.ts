@@ -15,7 +15,7 @@ import { ExportSource, exportGone } from "./export-source.ts";
 
 export interface BatchExportOptions {
   readonly exports: ExportServiceClient;
-  readonly objects: Pick<ObjectStore, "writer" | "remove">;
+  readonly objects: Pick<ObjectStore, "writer" | "removeWritten">;
   /** How long the file is kept. */
   readonly retentionMs: number;
 }
@@ -56,7 +56,8 @@ export class BatchExport implements Handler<"batchExport"> {
       return await this.#untilDone(job, context, source);
     } catch (error) {
       if (!isCancel(context.signal)) throw error;
-      await this.#cleanUp(jobId, source);
+      // What is written goes with the job's end: another attempt may have completed it meanwhile.
+      await unlessAborted(source.close(), AbortSignal.timeout(CLEAN_UP_MS)).catch(() => undefined);
       throw new Cancelled();
     }
   }
@@ -83,20 +84,18 @@ export class BatchExport implements Handler<"batchExport"> {
     from: ExportCheckpoint | undefined,
     restarts: number,
   ): Promise<BatchExportResult> {
-    const { spec, jobId, leasesBefore } = job;
-    if (!from) {
-      // The pin has been lost: what is left of it doesn't count. Nor does what an earlier attempt or run wrote.
-      if (restarts > 0) await source.close();
-      if (leasesBefore > 0 || restarts > 0) await this.#stored(() => this.#remove(jobId), context.signal);
-    }
+    const { spec } = job;
+    // The pin has been lost: what is left of it doesn't count.
+    if (restarts > 0) await source.close();
+    else if (!from) await this.#removeEarlier(job, context.signal);
     const pinned = await source.open();
     if (from && BigInt(from.pin) !== pinned.pin) throw exportGone("the library was pinned anew meanwhile");
-    const file = await source.keptAlive(this.#file(job, context.signal, from));
+    const file = await source.keptAlive(this.#file(job, context.signal, from, restarts));
     const format = formatOf(spec.format);
     const run = new ExportRun({ source, file, format, withVectors: spec.includeEmbeddings, pinned, context });
     logStart(pinned, from, format, context);
     const manifest = await run.toTheEnd(from).catch(async (error: unknown) => {
-      // Who starts over uses the same names for other parts.
+      // Else they would go on beside those of the start after this one.
       if (!context.signal.aborted) await file.settled();
       throw error;
     });
@@ -116,11 +115,14 @@ export class BatchExport implements Handler<"batchExport"> {
     { jobId, lease, spec }: ExportJob,
     signal: AbortSignal,
     from: ExportCheckpoint | undefined,
+    restarts: number,
   ): Promise<ExportFile> {
     const writer = await this.#options.objects.writer({
       objectId: ObjectId.export(jobId),
+      // A later attempt may have gone on with the parts of before a restart: they are left as they are.
+      writer: restarts === 0 ? String(lease) : `${lease}-${restarts}`,
       // Gateways read what the lease that completed the job has finished.
-      writer: String(lease),
+      finisher: String(lease),
       from,
       persist: (append) => this.#stored(append, signal),
       signal,
@@ -132,15 +134,15 @@ export class BatchExport implements Handler<"batchExport"> {
     return unlessAborted(whileUnavailable(run, { forMs: STORE_FOR_MS, signal }), signal);
   }
 
-  #remove(jobId: string): Promise<void> {
-    return this.#options.objects.remove(ObjectId.export(jobId));
-  }
-
-  /** At once and best effort: what is left is removed with the job's end by the scheduler, and dropped by the index. */
-  async #cleanUp(jobId: string, source: ExportSource): Promise<void> {
-    const removed = this.#remove(jobId).catch(() => undefined);
-    const signal = AbortSignal.timeout(CLEAN_UP_MS);
-    await unlessAborted(Promise.all([removed, source.close()]), signal).catch(() => undefined);
+  /**
+   * What attempts and runs before this one wrote: none of them has a checkpoint that an attempt can go on with. Never what
+   * a newer one wrote, of which this one doesn't know when it is given up and still alive.
+   */
+  async #removeEarlier({ jobId, lease, leasesBefore }: ExportJob, signal: AbortSignal): Promise<void> {
+    if (leasesBefore === 0) return;
+    const isEarlier = (writer: string): boolean => BigInt(writer.split("-")[0] ?? 0) < lease;
+    const { objects } = this.#options;
+    await this.#stored(() => objects.removeWritten(ObjectId.export(jobId), isEarlier), signal);
   }
 }
 

@@ -24,15 +24,18 @@ export class ExportSource {
   readonly #options: ExportSourceOptions;
   /** Documents up to this id are in the file for good. */
   letGo = "";
+  /** The pin that was opened last; 0 = none. */
+  #pin = 0n;
 
   constructor(options: ExportSourceOptions) {
     this.#options = options;
   }
 
   /** Pins the library, or finds the pin there is. @throws ArrwError */
-  open(): Promise<OpenExportResponse> {
-    const { exports, libraryId, exportId } = this.#options;
-    return this.#repeated((call) => unary(exports, exports.openExport, { libraryId, exportId }, call));
+  async open(): Promise<OpenExportResponse> {
+    const opened = await this.#open();
+    this.#pin = opened.pin;
+    return opened;
   }
 
   /** Documents behind `after`. @throws ArrwError EXPORT_NOT_FOUND when the pin is gone */
@@ -48,21 +51,28 @@ export class ExportSource {
     }
   }
 
-  /** Best effort: the index drops it in the end. */
+  /** Best effort: the index drops it in the end. A pin that another attempt has opened since stays. */
   async close(): Promise<void> {
     const { exports, libraryId, exportId } = this.#options;
     const call = { timeoutMs: CLOSE_TIMEOUT_MS };
-    await unary(exports, exports.closeExport, { libraryId, exportId }, call).catch(() => undefined);
+    await unary(exports, exports.closeExport, { libraryId, exportId, pin: this.#pin }, call).catch(
+      () => undefined,
+    );
   }
 
   /** The pin stays while the work takes its time. */
   async keptAlive<T>(work: Promise<T>): Promise<T> {
-    const timer = setInterval(() => void this.open().catch(() => undefined), KEEP_ALIVE_MS);
+    const timer = setInterval(() => void this.#open().catch(() => undefined), KEEP_ALIVE_MS);
     try {
       return await work;
     } finally {
       clearInterval(timer);
     }
+  }
+
+  #open(): Promise<OpenExportResponse> {
+    const { exports, libraryId, exportId } = this.#options;
+    return this.#repeated((call) => unary(exports, exports.openExport, { libraryId, exportId }, call));
   }
 
   #repeated<T>(run: (call: { timeoutMs: number; signal: AbortSignal }) => Promise<T>): Promise<T> {

@@ -31,7 +31,8 @@ interface Reader {
   readonly client: ExportServiceClient;
   open(exportId: string): Promise<OpenExportResponse>;
   page(exportId: string, pin: bigint, after: string, letGo?: string): Promise<Document[]>;
-  close(exportId: string): Promise<unknown>;
+  /** Default: any pin. */
+  close(exportId: string, pin?: bigint): Promise<unknown>;
   /** All documents from `after` on, letting go of what was read. */
   rest(exportId: string, pin: bigint, after?: string): Promise<Document[]>;
 }
@@ -47,7 +48,7 @@ function readerOf(t: Cleanup, service: TestIndexService, libraryId: string): Rea
       const request = { libraryId, exportId, pin, after, letGo, includeVectors: true };
       return (await unary(client, client.readExport, request, call)).documents;
     },
-    close: (exportId) => unary(client, client.closeExport, { libraryId, exportId }, call),
+    close: (exportId, pin = 0n) => unary(client, client.closeExport, { libraryId, exportId, pin }, call),
     rest: async (exportId, pin, after = "") => {
       const all: Document[] = [];
       for (let last = after; ; ) {
@@ -176,6 +177,29 @@ test("pages of two pins are never mixed", async (t) => {
   assert.notEqual(next.pin, pin);
   await assert.rejects(reader.page("job", pin, ""), { reason: "EXPORT_NOT_FOUND" });
   assert.equal((await reader.page("job", next.pin, "")).length, 10);
+  await reader.close("job", pin);
+  assert.equal((await reader.page("job", next.pin, "")).length, 10);
+  await reader.close("job", next.pin);
+  await assert.rejects(reader.page("job", next.pin, ""), { reason: "EXPORT_NOT_FOUND" });
+});
+
+test("a document that doesn't fit into a message with its vectors is named; without them it is read", async (t) => {
+  const dimensions = 4_096;
+  const { exports, write, close } = await opened(t, 60_000, { dimensions });
+  t.after(close);
+  const chunks = 4_000;
+  const { document } = documentUpsert("huge", []);
+  assert.ok(document);
+  const texts = Array.from({ length: chunks }, (_, n) => `chunk ${n}`);
+  await write([{ ...document, texts, vectors: Buffer.alloc(chunks * dimensions * 4) }]);
+  const { pin } = await exports.open("job", 1);
+  const page = { exportId: "job", pin, after: "", letGo: "" };
+  await assert.rejects(exports.read({ ...page, includeVectors: true }), {
+    code: "FAILED_PRECONDITION",
+    reason: "DOCUMENT_TOO_LARGE",
+    message: /"huge" has 4,000 chunks, 65,\d{3},\d{3} bytes .* at most 62,914,560/,
+  });
+  assert.equal((await exports.read({ ...page, includeVectors: false }))[0]?.texts.length, chunks);
 });
 
 test("a library has at most 16 exports, and bad requests say what is wrong", async (t) => {
@@ -258,26 +282,33 @@ test("an export has the vectors of its pin through swaps, as long as they are ke
 });
 
 /** A library's store and its exports, without a service. */
-async function opened(t: Cleanup, idleMs: number, folder?: string) {
+async function opened(
+  t: Cleanup,
+  idleMs: number,
+  { folder, dimensions = DIMENSIONS }: { folder?: string; dimensions?: number } = {},
+) {
   const store = openStore(folder ?? (await tempDir(t)));
-  const config = checkedConfig(libraryRequest("a", DIMENSIONS));
+  const config = checkedConfig(libraryRequest("a", dimensions));
   ensureGeneration(store, { ...config, number: 1, embeddingId: "e", createdAtMs: 0 });
   const exports = new Exports(store, silentLog(), idleMs);
   const writer = new LibraryWriter(store, new EventLog(store, 1_000), exports);
+  const write = async (documents: Parameters<LibraryWriter["upsert"]>[2]): Promise<void> => {
+    await writer.upsert(undefined, liveGeneration(store), documents);
+  };
   const upsert = async (from: number, to: number, edition: string): Promise<void> => {
     const documents = numbers(from, to).map((n) => {
       const { document, vectors } = version(n, edition);
       assert.ok(document);
       return { ...document, metadata: document.metadata, vectors };
     });
-    await writer.upsert(undefined, liveGeneration(store), documents);
+    await write(documents);
   };
   const images = (): number => openExportRows(store).images.getKeysCount();
   const close = async (): Promise<void> => {
     await exports.stop();
     await store.env.close();
   };
-  return { exports, upsert, images, close };
+  return { exports, write, upsert, images, close };
 }
 
 test("an export without a call is dropped with what it kept; a call keeps it", async (t) => {
@@ -299,7 +330,7 @@ test("an export without a call is dropped with what it kept; a call keeps it", a
 
 test("what a crash left of a dropped export is removed when the library is opened", async (t) => {
   const folder = await tempDir(t);
-  const before = await opened(t, 60_000, folder);
+  const before = await opened(t, 60_000, { folder });
   await before.upsert(0, 300, "first");
   await before.exports.open("dropped", 1);
   await before.exports.open("kept", 2);
@@ -307,7 +338,7 @@ test("what a crash left of a dropped export is removed when the library is opene
   // The row goes first; the process dies before all of its images do.
   await before.exports.close("dropped");
   await before.close();
-  const after = await opened(t, 60_000, folder);
+  const after = await opened(t, 60_000, { folder });
   t.after(after.close);
   await eventually(() => after.images() === 300);
   const page = { exportId: "kept", pin: 2, after: "", letGo: "", includeVectors: true };

@@ -30,7 +30,8 @@ export const protobufFileName = "arrwdb/index/v1/exports.proto";
  * with it. Without a call for 2 minutes it is dropped, with what it kept.
  *
  * Errors: NOT_FOUND with reason LIBRARY_NOT_FOUND, or EXPORT_NOT_FOUND (dropped, pinned anew since, or let go of what is
- * asked for: close it and begin again); RESOURCE_EXHAUSTED when the library has 16 exports already.
+ * asked for: close it and begin again); RESOURCE_EXHAUSTED when the library has 16 exports already; FAILED_PRECONDITION
+ * with reason DOCUMENT_TOO_LARGE when a document with its vectors doesn't fit into a message: it names both.
  */
 
 /** See OpenExport. */
@@ -93,6 +94,8 @@ export interface CloseExportRequest {
   libraryId: string;
   /** As in OpenExport. */
   exportId: string;
+  /** From OpenExport: another pin of the same export stays as it is. 0 = any. */
+  pin: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -545,7 +548,7 @@ export const ReadExportResponse: MessageFns<ReadExportResponse> = {
 };
 
 function createBaseCloseExportRequest(): CloseExportRequest {
-  return { libraryId: "", exportId: "", _unknownFields: {} };
+  return { libraryId: "", exportId: "", pin: 0n, _unknownFields: {} };
 }
 
 export const CloseExportRequest: MessageFns<CloseExportRequest> = {
@@ -555,6 +558,12 @@ export const CloseExportRequest: MessageFns<CloseExportRequest> = {
     }
     if (message.exportId !== "") {
       writer.uint32(18).string(message.exportId);
+    }
+    if (message.pin !== 0n) {
+      if (BigInt.asIntN(64, message.pin) !== message.pin) {
+        throw new globalThis.Error("value provided for field message.pin of type int64 too large");
+      }
+      writer.uint32(24).int64(message.pin);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -596,6 +605,14 @@ export const CloseExportRequest: MessageFns<CloseExportRequest> = {
             message.exportId = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.pin = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -623,6 +640,7 @@ export const CloseExportRequest: MessageFns<CloseExportRequest> = {
     const message = createBaseCloseExportRequest();
     message.libraryId = object.libraryId ?? "";
     message.exportId = object.exportId ?? "";
+    message.pin = (object.pin !== undefined && object.pin !== null) ? BigInt(object.pin) : 0n;
     return message;
   },
 };
