@@ -437,7 +437,7 @@ export interface BatchExportResult {
   sha256: string;
   /** Chunks in it. */
   chunksExported: bigint;
-  /** When the file is removed. */
+  /** When the file is removed at the latest; earlier with its job, when that one is deleted or no longer retained. */
   expiresAt: Date | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
