@@ -104,7 +104,7 @@ test("workers are listed", async () => {
   const { stdout } = await run(["workers", "list"]);
   assert.match(
     stdout,
-    /^WORKER +HOST +VERSION +SLOTS +TYPES +UP FOR +HEARD\n\S+ +\S+ +\S+ +0 of 4 +batch_import, echo /,
+    /^WORKER +HOST +VERSION +SLOTS +TYPES +UP FOR +HEARD\n\S+ +\S+ +\S+ +0 of 4 +batch_delete, .*regenerate_embeddings /,
   );
   const [worker] = await json(["workers", "list"]);
   assert.deepEqual([worker?.slots, worker?.draining, worker?.leases], [4, false, []]);
