@@ -18,13 +18,13 @@ const NOTHING: ProbeAnswer = { found: new Float64Array(), probed: 0, ms: new Flo
 
 /**
  * Measures a build beside the generation that it is to replace: the same stored vectors as queries of both.
- * @param seed the same one gives the same queries
+ * @param live the one that answers when it is asked
  */
 export async function measure(
   store: Store,
   row: BuildRow,
   built: { readonly generation: Generation; readonly index: LibraryIndex },
-  old: Generation,
+  live: () => Generation,
 ): Promise<Omit<BuildFigures, "buildSeconds">> {
   const { generation, index } = built;
   const tookMs = Date.now() - row.startedAtMs;
@@ -39,6 +39,8 @@ export async function measure(
   const recall = (answer: ProbeAnswer): Promise<number> => index.thread.recall({ sample, answer, k: K });
   const answer = await probed(generation, index);
   const recallAt10 = await recall(answer);
+  // Not before: a rollback meanwhile closes the one that was live.
+  const old = live();
   return old.use(async (oldIndex) => {
     const oldAnswer = await probed(old, oldIndex);
     const sameEmbedding = old.row.embeddingId === generation.row.embeddingId;

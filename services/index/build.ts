@@ -166,7 +166,7 @@ export class Build {
     signal.throwIfAborted();
     this.phase = "verifying";
     const { store, live } = this.#options;
-    const figures = await measure(store, this.row, { generation, index }, live());
+    const figures = await measure(store, this.row, { generation, index }, live);
     signal.throwIfAborted();
     this.#figures = figures;
     const { recallAt10, sampleQueries } = figures;

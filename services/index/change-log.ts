@@ -19,6 +19,12 @@ export class ChangeLog {
     return this.#trimmedThrough;
   }
 
+  /** How far it may be trimmed now. */
+  get trimmableThrough(): number {
+    if (this.#readers.size === 0) return this.#trimmedThrough;
+    return Math.min(...[...this.#readers].map((doneWith) => doneWith()));
+  }
+
   /**
    * Keeps the changes that somebody has yet to read.
    * @param doneWith tells the last change that the reader no longer needs
@@ -42,7 +48,7 @@ export class ChangeLog {
   async #trim(): Promise<void> {
     if (this.#readers.size === 0) return;
     const { changes, env } = this.#store;
-    const through = Math.min(...[...this.#readers].map((doneWith) => doneWith()));
+    const through = this.trimmableThrough;
     for (;;) {
       const keys = [...changes.getKeys({ end: through + 1, limit: TRIM_AT_ONCE })];
       if (keys.length === 0) break;

@@ -1,7 +1,7 @@
 import { ArrwError } from "../../platform/errors.ts";
 import type { Build } from "./build.ts";
 import type { BuildHost } from "./build-host.ts";
-import { type BuildResultRow, readPrevious } from "./build-rows.ts";
+import { type BuildResultRow, type BuildRow, readPrevious } from "./build-rows.ts";
 import { largestValue } from "./domain/vector-bounds.ts";
 import type { Generation } from "./generation.ts";
 import { removeFilesOf } from "./generation-files.ts";
@@ -59,10 +59,10 @@ export class GenerationChanges {
 
   /**
    * Makes the previous generation live again.
-   * @param onOtherVectors awaited after it when the one that was live had another set of vectors
+   * @param failed what the job of a build on other vectors is told, which is gone with it
    * @throws NO_PREVIOUS_GENERATION, EMBEDDING_CHANGED
    */
-  async rollback(onOtherVectors: () => Promise<void>): Promise<void> {
+  async rollback(failed: (build: BuildRow, generation: GenerationRow) => BuildResultRow): Promise<void> {
     const { store, newGeneration, route } = this.#host;
     const live = this.#host.live();
     const row = this.#previous();
@@ -78,10 +78,11 @@ export class GenerationChanges {
       if (copied) await copyVectors(store, copied, readPrevious(store)?.nextKey ?? 1, this.#stop.signal);
       await this.#prepare(generation);
       await route(async () => {
-        done = await this.#writer.rollback(row, () => {
+        const ready = (): boolean => {
           if (copied) copyVectorsNow(store, copied);
           return row.embeddingId === live.row.embeddingId || !this.#wroteSince();
-        });
+        };
+        done = await this.#writer.rollback(row, ready, failed);
         return done ? generation : undefined;
       });
       if (!done) this.#assertSameEmbedding(this.#previous());
@@ -89,8 +90,9 @@ export class GenerationChanges {
       this.#returning = undefined;
       if (!done) await generation.discard();
     }
+    // What was copied in the transaction is yet to be added.
+    generation.index?.changed();
     this.#run(live.close(false).then(() => this.#clear(live.row.generation)));
-    if (row.vectors !== live.row.vectors) await onOtherVectors();
   }
 
   /** A generation is gone: removes its files, and its vectors unless another one has them. */

@@ -1,3 +1,4 @@
+import { buildNotFound } from "./build-errors.ts";
 import { type BuildResultRow, type BuildRow, readBuild, readPrevious, writeResult } from "./build-rows.ts";
 import { rememberTexts } from "./build-vectors.ts";
 import { EVENT } from "./event-log.ts";
@@ -52,7 +53,7 @@ export class GenerationWriter {
     });
   }
 
-  /** @throws LEASE_FENCED */
+  /** @throws LEASE_FENCED, BUILD_NOT_FOUND when it was dropped meanwhile */
   addVectors(
     claim: FenceClaim,
     target: GenerationRow,
@@ -62,6 +63,8 @@ export class GenerationWriter {
     const store = this.#store;
     return durably(store.env, () => {
       this.#writer.assertFence(claim);
+      // A set that was given up must stay empty: the next build takes it.
+      if (readBuild(store)?.generation !== target.generation) throw buildNotFound(claim);
       const rows = store.vectors(target.vectors);
       const there = vectors.filter(([key]) => store.chunks.doesExist(key));
       for (const [key, vector] of there) rows.put(key, vector);
@@ -119,15 +122,28 @@ export class GenerationWriter {
   }
 
   /**
-   * Makes the previous generation live again and forgets the one that was.
+   * Makes the previous generation live again and forgets the one that was, and a build on other vectors: writes would no
+   * longer reach those.
    * @param ready inside the transaction: false = it must not happen now
+   * @param failed what the job of such a build is told
    */
-  rollback(to: GenerationRow, ready: () => boolean): Promise<boolean> {
+  rollback(
+    to: GenerationRow,
+    ready: () => boolean,
+    failed: (build: BuildRow, generation: GenerationRow) => BuildResultRow,
+  ): Promise<boolean> {
     const store = this.#store;
     return durably(store.env, () => {
       const { generation: abandoned } = readState(store);
       if (readPrevious(store)?.generation !== to.generation || !ready()) return false;
       store.previous.remove(CURRENT);
+      const build = readBuild(store);
+      const building = build && store.generations.get(build.generation);
+      if (build && building && building.vectors !== to.vectors) {
+        store.builds.remove(CURRENT);
+        forgetGeneration(store, build.generation);
+        writeResult(store, build.jobId, build.run, failed(build, building));
+      }
       forgetGeneration(store, abandoned);
       this.#writer.recordGeneration(EVENT.rolledBack, to.generation);
       return true;

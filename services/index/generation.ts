@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { unavailable } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Hit } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import type { ChangeLog } from "./change-log.ts";
@@ -39,6 +40,7 @@ export class Generation {
   #opening: Promise<LibraryIndex> | undefined;
   #index: LibraryIndex | undefined;
   #abandoned = false;
+  #closed = false;
   #uses = 0;
   readonly #unused: (() => void)[] = [];
 
@@ -60,8 +62,9 @@ export class Generation {
     return this.#own !== undefined && this.#opening !== undefined;
   }
 
-  /** Everybody waits for the same opening; after a failed one the next call tries again. */
+  /** Everybody waits for the same opening; after a failed one the next call tries again. @throws UNAVAILABLE once closed */
   open(): Promise<LibraryIndex> {
+    if (this.#closed) return Promise.reject(unavailable("the index was replaced", { retryAfterMs: 100 }));
     this.#opening ??= this.#open().then(
       (index) => {
         this.#index = index;
@@ -105,7 +108,8 @@ export class Generation {
    */
   async close(save: boolean): Promise<void> {
     this.abandon();
-    if (this.#uses > 0) await new Promise<void>((resolve) => this.#unused.push(resolve));
+    while (this.#uses > 0) await new Promise<void>((resolve) => this.#unused.push(resolve));
+    this.#closed = true;
     const index = await this.#opening?.catch(() => undefined);
     this.#index = undefined;
     this.#opening = undefined;
@@ -115,6 +119,7 @@ export class Generation {
   /** Ends it with all that is under way; its files are removed by who calls. */
   async discard(): Promise<void> {
     this.abandon();
+    this.#closed = true;
     const index = await this.#opening?.catch(() => undefined);
     this.#index = undefined;
     this.#opening = undefined;

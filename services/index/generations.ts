@@ -53,7 +53,8 @@ const SETS = [FIRST_SET, "vectors-1", "vectors-2", "vectors-3"];
 /** One that is empty and that no generation has; undefined = those of earlier generations are being emptied yet. */
 export function freeVectorSet(store: Store): string | undefined {
   const used = vectorSetsInUse(store);
-  return SETS.find((name) => !used.has(name) && !store.vectorSets.get(name)?.removed);
+  const empty = (name: string): boolean => store.vectors(name).getKeysCount({ limit: 1 }) === 0;
+  return SETS.find((name) => !used.has(name) && !store.vectorSets.get(name)?.removed && empty(name));
 }
 
 /** Inside a transaction: forgets a generation; its files and vectors are removed by who calls. */

@@ -225,7 +225,7 @@ export class Libraries implements Part {
   #closeIdle(which: (library: Library) => boolean): Promise<void>[] {
     const closed: Promise<void>[] = [];
     for (const [number, open] of this.#open)
-      if (open.uses === 0 && !open.library.builds.busy && which(open.library))
+      if (open.uses === 0 && !open.library.busy && which(open.library))
         closed.push(this.#close(number, open));
     return closed;
   }
@@ -244,6 +244,8 @@ export class Libraries implements Part {
   }
 
   #close(number: number, open: OpenLibrary, save = true): Promise<void> {
+    // Whoever waited for its last use and whoever looks for idle ones may come at once.
+    if (this.#open.get(number) !== open) return this.#closing.get(number) ?? Promise.resolve();
     this.#open.delete(number);
     const closed = open.library
       .close(save)

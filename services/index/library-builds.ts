@@ -29,6 +29,7 @@ export class LibraryBuilds {
   #build: Build | undefined;
   #seenAtMs = performance.now();
   #rollback: Promise<void> | undefined;
+  #dropping = false;
   /** Starts, swaps and ends, one after the other. */
   #tail: Promise<unknown> = Promise.resolve();
 
@@ -49,10 +50,11 @@ export class LibraryBuilds {
     return this.busy || readPrevious(this.#host.store) !== undefined;
   }
 
-  /** Memory of indexes beside the live one. */
+  /** Memory of indexes beside the live one; a build has what it will need, lest several that begin together get too much. */
   get memoryBytes(): number {
-    const open = [this.#build?.generation.index, this.#changes.returning];
-    return open.reduce((sum, index) => sum + (index?.progress.indexBytes ?? 0), 0);
+    const { row, generation } = this.#build ?? {};
+    const building = Math.max(row?.predictedBytes ?? 0, generation?.index?.progress.indexBytes ?? 0);
+    return building + (this.#changes.returning?.progress.indexBytes ?? 0);
   }
 
   /** The generation that is being built; undefined = none. */
@@ -193,16 +195,22 @@ export class LibraryBuilds {
 
   /** Everybody who asks meanwhile waits for the same one. @throws NO_PREVIOUS_GENERATION, EMBEDDING_CHANGED */
   rollback(): Promise<void> {
-    const onOtherVectors = async (): Promise<void> => {
-      const row = readBuild(this.#host.store);
-      if (!row) return;
-      const failure = new BuildFailure("LIBRARY_CHANGED", "the library went back to other vectors meanwhile");
-      await this.#drop(row, failure);
-    };
-    this.#rollback ??= this.#alone(() => this.#changes.rollback(onOtherVectors)).finally(() => {
+    this.#rollback ??= this.#alone(() => this.#goBack()).finally(() => {
       this.#rollback = undefined;
     });
     return this.#rollback;
+  }
+
+  async #goBack(): Promise<void> {
+    const { store } = this.#host;
+    const row = readBuild(store);
+    const failure = new BuildFailure("LIBRARY_CHANGED", "the library went back to other vectors meanwhile");
+    await this.#changes.rollback((build, generation) => {
+      const figures = this.#build?.figures;
+      return failed({ row: build, figures }, generation, failure);
+    });
+    // Its rows went with the rollback.
+    if (row && readBuild(store) === undefined) await this.#drop(row, failure);
   }
 
   /** Forgets what is kept for long enough. */
@@ -247,10 +255,13 @@ export class LibraryBuilds {
   #dropUnattended(): void {
     if (performance.now() - this.#seenAtMs < this.#host.keepAliveMs) return;
     if (readBuild(this.#host.store) === undefined) return;
-    this.#seenAtMs = performance.now();
+    if (this.#dropping) return;
+    this.#dropping = true;
     this.#beside(async () => {
+      this.#dropping = false;
       const current = readBuild(this.#host.store);
-      if (!current) return;
+      // It may have been asked for while others had their turn.
+      if (!current || performance.now() - this.#seenAtMs < this.#host.keepAliveMs) return;
       this.#host.log.warn({ job_id: current.jobId }, "nobody asks for a build any more; it is dropped");
       await this.#drop(current);
     });

@@ -92,6 +92,11 @@ export class Library {
     return (this.#live.index?.progress.indexBytes ?? 0) + this.builds.memoryBytes;
   }
 
+  /** It has to stay open: for a build, or for an export, whose time runs only while it is. */
+  get busy(): boolean {
+    return this.builds.busy || this.#exports.size > 0;
+  }
+
   /** One of its indexes has a thread of its own. */
   get ownsThread(): boolean {
     return this.#live.ownsThread || this.builds.ownsThread;

@@ -96,7 +96,7 @@ export class Snapshotter {
     const { spec, snapshotChanges, changeLog } = this.#options;
     if (this.#running || this.#closing || Date.now() < this.#retryAtMs) return false;
     return spec.indexType === "flat"
-      ? progress.change - changeLog.trimmedThrough >= snapshotChanges
+      ? Math.min(progress.change, changeLog.trimmableThrough) - changeLog.trimmedThrough >= snapshotChanges
       : this.unsaved(progress) >=
           Math.max(snapshotChanges / 2, this.#building ? progress.size * BUILDING_SHARE : 0);
   }
@@ -122,10 +122,17 @@ export class Snapshotter {
 
   /** Makes a file of all that the index has, in its thread; from here on it is one that searches may come to. */
   async complete(index: OpenIndex): Promise<void> {
-    await this.#running;
     const progress = await index.look();
-    if (this.#options.spec.indexType === "hnsw" && this.unsaved(progress) > 0)
-      await this.#make(index, progress);
+    while (this.#running) await this.#running;
+    if (this.#options.spec.indexType === "hnsw" && this.unsaved(progress) > 0) {
+      const making = this.#make(index, progress);
+      this.#running = making
+        .catch(() => undefined)
+        .finally(() => {
+          this.#running = undefined;
+        });
+      await making;
+    }
     this.#building = false;
   }
 

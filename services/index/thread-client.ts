@@ -7,6 +7,8 @@ export class ThreadClient<Request> {
   readonly #waiting = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>();
   #nextId = 1;
   #stopping = false;
+  /** It answers no more. */
+  #ended: Error | undefined;
 
   constructor(
     worker: Worker,
@@ -24,6 +26,7 @@ export class ThreadClient<Request> {
       else waiting?.resolve(message.result);
     });
     const died = (error: Error): void => {
+      this.#ended ??= error;
       for (const { reject } of this.#waiting.values()) reject(error);
       this.#waiting.clear();
       if (!this.#stopping) options.onDeath(error);
@@ -34,6 +37,7 @@ export class ThreadClient<Request> {
 
   /** @throws what the thread threw */
   ask<R>(request: Request, transfer: readonly TransferListItem[] = []): Promise<R> {
+    if (this.#ended) return Promise.reject(this.#ended);
     const id = this.#nextId++;
     return new Promise<R>((resolve, reject) => {
       this.#waiting.set(id, { resolve: (result) => resolve(result as R), reject });
@@ -48,6 +52,7 @@ export class ThreadClient<Request> {
 
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#ended ??= new Error("the thread was stopped");
     await this.#worker.terminate();
   }
 }

@@ -264,11 +264,12 @@ function ofOthers(known: Known) {
   const { library, embedding, document } = valuesOf(known);
   const hashes = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes));
   const exported = { libraryId: library, exportId: mostly([known.exportId], anyText) };
+  const pin = mostly([known.pin], anyInt64);
   const read = fc.record({
     ...exported,
     after: mostlyOf(fc.constant(""), document),
     includeVectors: fc.boolean(),
-    pin: mostly([known.pin], anyInt64),
+    pin,
     letGo: mostlyOf(fc.constant(""), document),
   });
   return {
@@ -280,7 +281,7 @@ function ofOthers(known: Known) {
       LookupEmbeddingsRequest,
       fc.record({ libraryId: library, embeddingId: embedding, hashes: mostlyOf(hashes, anyBytes) }),
     ),
-    [ExportServiceService.openExport.path]: requests(OpenExportRequest, fc.record(exported)),
+    [ExportServiceService.openExport.path]: requests(OpenExportRequest, fc.record({ ...exported, pin })),
     [ExportServiceService.readExport.path]: requests(ReadExportRequest, read),
     [ExportServiceService.closeExport.path]: requests(CloseExportRequest, fc.record(exported)),
   };
