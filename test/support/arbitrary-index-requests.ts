@@ -281,8 +281,8 @@ function ofOthers(known: Known) {
       LookupEmbeddingsRequest,
       fc.record({ libraryId: library, embeddingId: embedding, hashes: mostlyOf(hashes, anyBytes) }),
     ),
-    [ExportServiceService.openExport.path]: requests(OpenExportRequest, fc.record({ ...exported, pin })),
+    [ExportServiceService.openExport.path]: requests(OpenExportRequest, fc.record(exported)),
     [ExportServiceService.readExport.path]: requests(ReadExportRequest, read),
-    [ExportServiceService.closeExport.path]: requests(CloseExportRequest, fc.record(exported)),
+    [ExportServiceService.closeExport.path]: requests(CloseExportRequest, fc.record({ ...exported, pin })),
   };
 }
