@@ -27,20 +27,24 @@ export class Search {
 
   /** Encoded SearchResponse. @throws ArrwError */
   async run(request: SearchRequest, context: CallContext): Promise<Buffer> {
+    const { libraryId } = request;
     for (let tries = 1; ; tries++) {
+      const known = await this.#library(request, context);
       try {
-        return await this.#once(request, context);
+        return await this.#once(request, known, context);
       } catch (error) {
-        // What is remembered of the library may be from before it was embedded anew, or deleted and made again.
-        const remembered = this.#index.remembered(request.libraryId);
-        if (tries === MAX_TRIES || !remembered || !outdated(error)) throw error;
-        this.#index.forget(request.libraryId);
+        if (tries === MAX_TRIES || known instanceof ArrwError || !outdated(error)) throw error;
+        // What is remembered may be from before it was embedded anew, or deleted and made again; others may have seen to it.
+        if (this.#index.remembered(libraryId) === known) this.#index.forget(libraryId);
       }
     }
   }
 
-  async #once(request: SearchRequest, context: CallContext): Promise<Buffer> {
-    const known = await this.#library(request, context);
+  async #once(
+    request: SearchRequest,
+    known: KnownLibrary | ArrwError,
+    context: CallContext,
+  ): Promise<Buffer> {
     const violations = violationsOf(request, known);
     if (violations.length > 0) throw invalidArgument(violations);
     if (known instanceof ArrwError) throw known;

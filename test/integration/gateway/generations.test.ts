@@ -28,6 +28,18 @@ test("a search right after the swap to another embedding has the new one's vecto
   assert.equal(index.searches.length, 3);
 });
 
+test("of many searches at the moment of a swap none is refused", async (t) => {
+  const { libraries, index } = await startTestGateway(t);
+  index.add("lib-1", "docs", "hashing", 8);
+  await unary(libraries, libraries.search, ofText("tea"), CALL);
+  index.add("lib-1", "docs", "hashing", 16);
+  index.embeddingId = "embedding-2";
+  await Promise.all(
+    Array.from({ length: 20 }, () => unary(libraries, libraries.search, ofText("tea"), CALL)),
+  );
+  assert.equal(index.searches.at(-1)?.embeddingId, "embedding-2");
+});
+
 test("vectors and texts that fit the library since a moment ago are taken at once", async (t) => {
   const { libraries, index } = await startTestGateway(t);
   index.add("lib-1", "docs", "none", 8);
