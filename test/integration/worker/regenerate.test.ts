@@ -159,7 +159,8 @@ test("a slow provider keeps up with writes in the end: none is lost, none fails,
     ids.push(`late-${n}`);
     // Half of them replace a document that is there.
     await writer.write(`doc-${n % 60}`);
-    await pause(20);
+    // At most 100 chunks a second: the provider takes 160. What is written faster than that is never caught up with.
+    await pause(40);
   }
   const { $case, value } = await outcome;
   assert.ok($case === "completed");
