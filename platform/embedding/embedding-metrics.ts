@@ -2,8 +2,6 @@ import { Counter, Histogram, type Registry } from "../metrics.ts";
 
 /** How a call to a provider ended. */
 export type CallOutcome = "ok" | "rate_limited" | "unavailable" | "unauthorized" | "refused" | "invalid";
-/** Where a text's vector came from. */
-export type VectorSource = "provider" | "memory" | "repeated";
 
 /** The labels have as many values as there are providers and outcomes; none comes from a client. */
 export class EmbeddingMetrics {

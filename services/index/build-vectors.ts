@@ -63,7 +63,7 @@ function knownVectors(
         store,
         target.embeddingId,
         page.map(({ text }) => textHash(text)),
-        target.vectors,
+        { except: target.vectors },
       )
     : new Map<number, Buffer>();
   for (const { vectors } of others)

@@ -35,8 +35,8 @@ export interface BuildOptions {
 
 /** Chunks that may lack their vector when upserts are held for a swap. */
 export const MAX_MISSING = 256;
-/** A build with fewer vectors to add counts as caught up: writers wait for it from then on. */
-const CAUGHT_UP = 1_024;
+/** An index with fewer vectors to add counts as caught up: writers wait for a build from then on. */
+export const CAUGHT_UP = 1_024;
 /** Vectors that a build adds for each that is written while it catches up. */
 const PACE = 2;
 

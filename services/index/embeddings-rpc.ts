@@ -27,19 +27,13 @@ export function embeddingService(libraries: Libraries, registry: Registry): Impl
       checks.that(whole, "hashes", `${bounds}, got ${hashes.length} bytes`);
       checks.done();
       const asked = splitHashes(hashes);
-      const known = await libraries.use(libraryId, async (library) => library.embeddings(embeddingId, asked));
-      const found: number[] = [];
-      const vectors: Buffer[] = [];
-      let bytes = 0;
-      for (const [place, vector] of known) {
-        bytes += vector.length;
-        if (bytes > MAX_VECTOR_BYTES) break;
-        found.push(place);
-        vectors.push(vector);
-      }
+      const known = await libraries.use(libraryId, async (library) =>
+        library.embeddings(embeddingId, asked, MAX_VECTOR_BYTES),
+      );
+      const found = [...known.keys()];
       lookups.inc({ found: "true" }, found.length);
       lookups.inc({ found: "false" }, asked.length - found.length);
-      return { found, vectors: Buffer.concat(vectors) };
+      return { found, vectors: Buffer.concat([...known.values()]) };
     },
   });
 }

@@ -36,25 +36,29 @@ export function forgetText(store: Store, key: number): void {
  * Vectors that texts have already in an embedding: in the live generation, in the one before it, or in one that is
  * being built.
  * @param hashes of the texts @param except name of a set of vectors that isn't looked into
+ * @param maxBytes of vectors in all: what is beyond isn't found
  * @returns packed vectors by place in `hashes`
  */
 export function lookUpEmbeddings(
   store: Store,
   embeddingId: string,
   hashes: readonly Buffer[],
-  except?: string,
+  { except, maxBytes = Number.POSITIVE_INFINITY }: { readonly except?: string; readonly maxBytes?: number },
 ): Map<number, Buffer> {
   const found = new Map<number, Buffer>();
   const rows = [...store.generations.getRange()].map(({ value }) => value);
   const fitting = rows.filter((row) => row.embeddingId === embeddingId && row.vectors !== except);
   const sets = [...new Set(fitting.map(({ vectors }) => vectors))].map((name) => store.vectors(name));
   if (sets.length === 0) return found;
+  let bytes = 0;
   for (const [place, hash] of hashes.entries()) {
     const key = store.hashes.get(hash);
     if (key === undefined) continue;
     for (const set of sets) {
       const vector = set.get(key);
       if (!vector) continue;
+      bytes += vector.length;
+      if (bytes > maxBytes) return found;
       found.set(place, vector);
       break;
     }

@@ -78,8 +78,8 @@ export class Exports {
         return row;
       });
     } catch (error) {
-      // It is not known to be on the disk; only one that was open before may go on.
-      if (!open) this.#forget(exportId);
+      // It is not known to be on the disk.
+      this.#forget(exportId);
       throw error;
     }
   }

@@ -1,5 +1,5 @@
 import { ArrwError } from "../../platform/errors.ts";
-import type { Build } from "./build.ts";
+import { type Build, CAUGHT_UP } from "./build.ts";
 import type { BuildHost } from "./build-host.ts";
 import { type BuildResultRow, type BuildRow, readPrevious } from "./build-rows.ts";
 import { largestValue } from "./domain/vector-bounds.ts";
@@ -11,9 +11,6 @@ import type { LibraryIndex } from "./library-index.ts";
 import type { FenceClaim } from "./library-writer.ts";
 import { type GenerationRow, readState } from "./store.ts";
 import { copyVectors, copyVectorsNow } from "./vector-copy.ts";
-
-/** An index with no more to add than this may become the live one: a search compares with the rest. */
-const CAUGHT_UP = 1_024;
 
 /** Which generation is live: swaps, the way back, and the end of those that are no longer wanted. */
 export class GenerationChanges {

@@ -74,7 +74,7 @@ export class IndexMetrics {
     gauge("arrw_index_chunks", "Chunks in open libraries", ({ chunks }) => chunks);
     gauge("arrw_index_vectors", "Vectors in loaded indexes", ({ vectors }) => vectors);
     gauge("arrw_index_behind", "Vectors stored that no index has yet", ({ behind }) => behind);
-    gauge("arrw_index_memory_bytes", "Memory of loaded indexes", ({ memoryBytes }) => memoryBytes);
+    gauge("arrw_index_memory_bytes", "Memory of indexes and builds", ({ memoryBytes }) => memoryBytes);
     gauge("arrw_index_builds_running", "Generations being built", ({ builds: running }) => running);
   }
 }

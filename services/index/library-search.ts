@@ -23,7 +23,7 @@ const SUBSET_SHARE = 0.05;
 const OVERFETCH_MIN = 64;
 const OVERFETCH_FACTOR = 1.3;
 /** Concurrent deletions may take hits away; asked again this often at most. */
-const ATTEMPTS = 3;
+const ATTEMPTS = 2;
 
 /** Searches one library: the index's candidates, filtered and with their documents. */
 export class LibrarySearcher {
@@ -46,10 +46,9 @@ export class LibrarySearcher {
       const result = await index.search({ mode: exact ? "exact" : "hnsw", vector, k, ef });
       hits = this.#hits(result, search, () => true);
       if (hits.length >= Math.min(k, readState(this.#store).chunks)) return hits;
-      // Too few: the index was asked for too little around many removed ones; more candidates make up for it.
-      if (attempt === ATTEMPTS - 2 && !exact) return this.search(index, { ...search, exact: true });
     }
-    return hits;
+    // Too few: the index was asked for too little around many removed ones.
+    return exact ? hits : this.search(index, { ...search, exact: true });
   }
 
   /**

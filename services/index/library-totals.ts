@@ -7,7 +7,7 @@ export interface LibraryTotals {
   readonly chunks: number;
   readonly vectors: number;
   readonly behind: number;
-  /** Of loaded indexes. */
+  /** Of loaded indexes, and what builds will need. */
   readonly memoryBytes: number;
   /** Under way. */
   readonly builds: number;

@@ -163,9 +163,9 @@ export class Library {
   }
 
   /** Packed vectors that texts have already in an embedding, by place in `hashes`. @throws LIBRARY_NOT_FOUND */
-  embeddings(embeddingId: string, hashes: readonly Buffer[]): Map<number, Buffer> {
+  embeddings(embeddingId: string, hashes: readonly Buffer[], maxBytes: number): Map<number, Buffer> {
     this.#assertThere();
-    return lookUpEmbeddings(this.#store, embeddingId, hashes);
+    return lookUpEmbeddings(this.#store, embeddingId, hashes, { maxBytes });
   }
 
   async beginLease(claim: FenceClaim, nowMs: number): Promise<void> {

@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
+import { SCALAR_BYTES } from "./domain/index-memory.ts";
 import type { Metric } from "./domain/score.ts";
-import { type HnswParameters, SCALAR_BYTES, type Scalar } from "./usearch-index.ts";
+import type { HnswParameters, Scalar } from "./usearch-index.ts";
 
 /**
  * Files that usearch wrote. It dies on a foreign or damaged one, and reports success on a full disk, so a file is checked

@@ -29,7 +29,7 @@ export const MAX_CANDIDATES = 10_000;
 export const MAX_DIMENSIONS = 16_384;
 const THREADS = 1;
 
-const METRIC_KINDS: Record<Metric, MetricKind> = {
+export const METRIC_KINDS: Record<Metric, MetricKind> = {
   cos: MetricKind.Cos,
   ip: MetricKind.IP,
   l2sq: MetricKind.L2sq,
@@ -40,7 +40,6 @@ const SCALAR_KINDS: Record<Scalar, ScalarKind> = {
   bf16: ScalarKind.BF16,
   i8: ScalarKind.I8,
 };
-export const SCALAR_BYTES: Record<Scalar, number> = { f32: 4, f16: 2, bf16: 2, i8: 1 };
 
 export class UsearchIndex {
   readonly parameters: HnswParameters;

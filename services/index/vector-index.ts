@@ -2,12 +2,12 @@ import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Database } from "lmdb";
-import { exactSearch, MetricKind } from "usearch";
+import { exactSearch } from "usearch";
 import { indexMemoryBytes } from "./domain/index-memory.ts";
-import { distanceTo, type Metric } from "./domain/score.ts";
+import { distanceTo } from "./domain/score.ts";
 import { lastKeyOf } from "./generations.ts";
 import { openStore, readState, type StateRow, type Store } from "./store.ts";
-import { MAX_CANDIDATES, UsearchIndex } from "./usearch-index.ts";
+import { MAX_CANDIDATES, METRIC_KINDS, UsearchIndex } from "./usearch-index.ts";
 import { type Block, type BlockCache, fitNorm, VectorBlocks } from "./vector-blocks.ts";
 import type { CheckedSnapshot, NumberedSpec, Progress, SearchResult, SearchSpec } from "./vector-protocol.ts";
 
@@ -27,12 +27,6 @@ const BUILDING_ADDS_AT_ONCE = 32;
 const REMOVED_AT_ONCE = 1_000;
 /** Brute force lets others in after this long. */
 const YIELD_MS = 4;
-
-export const METRIC_KINDS: Record<Metric, MetricKind> = {
-  cos: MetricKind.Cos,
-  ip: MetricKind.IP,
-  l2sq: MetricKind.L2sq,
-};
 
 export class VectorIndex {
   readonly spec: NumberedSpec;

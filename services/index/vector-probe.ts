@@ -2,7 +2,8 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { exactSearch } from "usearch";
 import { distanceOf } from "./domain/score.ts";
 import { isWithin } from "./domain/vector-bounds.ts";
-import { METRIC_KINDS, type VectorIndex } from "./vector-index.ts";
+import { METRIC_KINDS } from "./usearch-index.ts";
+import type { VectorIndex } from "./vector-index.ts";
 import type { ProbeAnswer, Sample } from "./vector-protocol.ts";
 
 /**

@@ -3,7 +3,8 @@
  * the binding tells none.
  */
 
-const SCALAR_BYTES: Readonly<Record<string, number>> = { f32: 4, f16: 2, bf16: 2, i8: 1 };
+/** Bytes of one dimension. */
+export const SCALAR_BYTES = { f32: 4, f16: 2, bf16: 2, i8: 1 } as const;
 
 /** Key, level and count of links of a node. */
 const NODE_HEAD_BYTES = 14;
@@ -26,7 +27,7 @@ export interface MemoryShape {
 export function indexMemoryBytes(shape: MemoryShape, vectors: number): number {
   if (shape.indexType === "flat" || vectors === 0) return 0;
   const { dimensions, scalar, connectivity } = shape;
-  const vector = dimensions * (SCALAR_BYTES[scalar] ?? 4);
+  const vector = dimensions * (SCALAR_BYTES[scalar as keyof typeof SCALAR_BYTES] ?? 4);
   const links = connectivity * (8 + UPPER_LINK_BYTES);
   const places = 2 ** Math.ceil(Math.log2(vectors));
   return Math.round(vectors * (vector + NODE_HEAD_BYTES + links + NODE_SLACK_BYTES) + places * PLACE_BYTES);
