@@ -143,6 +143,11 @@ export class Build {
     this.#stop.abort();
   }
 
+  /** It was told to end: nothing comes of it any more. */
+  get stopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
   /** Ends what it is doing; nothing is removed. */
   stop(): void {
     this.#stop.abort();

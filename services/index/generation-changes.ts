@@ -1,4 +1,4 @@
-import { ArrwError } from "../../platform/errors.ts";
+import { ArrwError, unavailable } from "../../platform/errors.ts";
 import { type Build, CAUGHT_UP } from "./build.ts";
 import type { BuildHost } from "./build-host.ts";
 import { type BuildResultRow, type BuildRow, readPrevious } from "./build-rows.ts";
@@ -106,7 +106,7 @@ export class GenerationChanges {
 
   /** Ends what goes on; what isn't done is done after the next start. */
   abandon(): void {
-    this.#stop.abort();
+    this.#stop.abort(unavailable("the library is being closed", { retryAfterMs: 500 }));
     this.#returning?.abandon();
   }
 

@@ -107,6 +107,11 @@ export class LibraryBuilds {
     const { store } = this.#host;
     const row = await this.#writer.adopt(claim, current);
     this.#seenAtMs = performance.now();
+    if (this.#build?.stopped) {
+      // Its end could not be written down: it begins again where its last file is.
+      await this.#build.generation.discard();
+      this.#build = undefined;
+    }
     if (this.#build) this.#build.row = row;
     const generation = store.generations.get(row.generation) as GenerationRow;
     return buildMessage(this.#build ?? this.#open(row, generation), store);
@@ -164,6 +169,7 @@ export class LibraryBuilds {
       const { store } = this.#host;
       const build = this.#attend(claim);
       if (!(build instanceof Build)) return { build, held: false };
+      if (build.stopped && !build.failure) throw buildNotFound(claim);
       const { missing } = build;
       const ready = build.phase === "ready" && !build.failure;
       const held = ready && missing > 0 && missing <= MAX_MISSING;

@@ -1,3 +1,4 @@
+import { unavailable } from "../../platform/errors.ts";
 import { lastKeyOf } from "./generations.ts";
 import { Snapshotter, type SnapshotterOptions } from "./snapshotter.ts";
 import { readState } from "./store.ts";
@@ -92,7 +93,7 @@ export class LibraryIndex {
 
   /** Resolves when it has moved on, or the signal is aborted. @throws when it is closed */
   async moved(signal: AbortSignal): Promise<void> {
-    if (this.#closed) throw new Error("the index was closed");
+    if (this.#closed) throw unavailable("the index is being closed", { retryAfterMs: 500 });
     if (!signal.aborted) await this.#nextProgress(signal);
   }
 

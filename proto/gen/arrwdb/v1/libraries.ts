@@ -2652,8 +2652,8 @@ export const LibraryServiceService = {
   },
   /**
    * Goes back to the generation before the last swap, which is kept until the next swap or for 24 h; what was written since
-   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or EMBEDDING_CHANGED when that generation has another
-   * embedding and documents were written since.
+   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION; EMBEDDING_CHANGED when that generation has another
+   * embedding and documents were written since; VECTORS_OUT_OF_BOUNDS when its metric or scalar can't hold vectors that were.
    */
   rollbackGeneration: {
     path: "/arrwdb.v1.LibraryService/RollbackGeneration" as const,
@@ -2695,8 +2695,8 @@ export interface LibraryServiceServer extends UntypedServiceImplementation {
   watchLibrary: handleServerStreamingCall<WatchLibraryRequest, WatchLibraryResponse>;
   /**
    * Goes back to the generation before the last swap, which is kept until the next swap or for 24 h; what was written since
-   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or EMBEDDING_CHANGED when that generation has another
-   * embedding and documents were written since.
+   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION; EMBEDDING_CHANGED when that generation has another
+   * embedding and documents were written since; VECTORS_OUT_OF_BOUNDS when its metric or scalar can't hold vectors that were.
    */
   rollbackGeneration: handleUnaryCall<RollbackGenerationRequest, RollbackGenerationResponse>;
 }
@@ -2848,8 +2848,8 @@ export interface LibraryServiceClient extends Client {
   ): ClientReadableStream<WatchLibraryResponse>;
   /**
    * Goes back to the generation before the last swap, which is kept until the next swap or for 24 h; what was written since
-   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or EMBEDDING_CHANGED when that generation has another
-   * embedding and documents were written since.
+   * stays. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION; EMBEDDING_CHANGED when that generation has another
+   * embedding and documents were written since; VECTORS_OUT_OF_BOUNDS when its metric or scalar can't hold vectors that were.
    */
   rollbackGeneration(
     request: RollbackGenerationRequest,

@@ -128,7 +128,7 @@ export interface Build {
   errorCode: string;
   /** The same for people, with the figures. */
   errorMessage: string;
-  /** Set from VERIFYING on, and when NOT_NEEDED. */
+  /** Set from READY on, when recall was too low, and when NOT_NEEDED. */
   figures: BuildFigures | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -2365,7 +2365,8 @@ export const BuildServiceService = {
   },
   /**
    * Makes the generation before the last swap live again. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or
-   * EMBEDDING_CHANGED when it has another embedding and documents were written since.
+   * EMBEDDING_CHANGED when it has another embedding and documents were written since, or VECTORS_OUT_OF_BOUNDS when it can't
+   * hold vectors that were.
    */
   rollbackGeneration: {
     path: "/arrwdb.index.v1.BuildService/RollbackGeneration" as const,
@@ -2401,7 +2402,8 @@ export interface BuildServiceServer extends UntypedServiceImplementation {
   dropBuild: handleUnaryCall<DropBuildRequest, DropBuildResponse>;
   /**
    * Makes the generation before the last swap live again. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or
-   * EMBEDDING_CHANGED when it has another embedding and documents were written since.
+   * EMBEDDING_CHANGED when it has another embedding and documents were written since, or VECTORS_OUT_OF_BOUNDS when it can't
+   * hold vectors that were.
    */
   rollbackGeneration: handleUnaryCall<RollbackGenerationRequest, RollbackGenerationResponse>;
 }
@@ -2511,7 +2513,8 @@ export interface BuildServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Makes the generation before the last swap live again. FAILED_PRECONDITION: reason NO_PREVIOUS_GENERATION, or
-   * EMBEDDING_CHANGED when it has another embedding and documents were written since.
+   * EMBEDDING_CHANGED when it has another embedding and documents were written since, or VECTORS_OUT_OF_BOUNDS when it can't
+   * hold vectors that were.
    */
   rollbackGeneration(
     request: RollbackGenerationRequest,
