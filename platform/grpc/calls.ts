@@ -18,8 +18,17 @@ import { toStatus } from "./status.ts";
  * `signal`, streams honour back-pressure, and a stopping server ends its streams with UNAVAILABLE.
  */
 
+/** Who is at the other end of the connection. */
+export interface Peer {
+  /** IP address, or "unknown". */
+  readonly address: string;
+  /** Of the certificate that was asked for and verified (mTLS); undefined: there is none. */
+  readonly certificateSubject: string | undefined;
+}
+
 /** What a handler may know of its call. */
 export interface CallContext {
+  readonly peer: Peer;
   /** Aborted when the client went away, the deadline passed or the server stops. */
   readonly signal: AbortSignal;
   /** Unix ms; the client's, or now + the server's default. */
@@ -30,12 +39,15 @@ export interface CallContext {
 
 /** A response may be given encoded: a Buffer is sent as it is. */
 type Encoded<T> = T | Buffer;
-type Unary<Q, R> = (request: Q, context: CallContext) => Promise<Encoded<R>>;
-type ServerStream<Q, R> = (request: Q, context: CallContext) => AsyncIterable<Encoded<R>>;
-type ClientStream<Q, R> = (requests: AsyncIterable<Q>, context: CallContext) => Promise<Encoded<R>>;
-type BothStreams<Q, R> = (requests: AsyncIterable<Q>, context: CallContext) => AsyncIterable<Encoded<R>>;
+type Unary<Q, R, C = CallContext> = (request: Q, context: C) => Promise<Encoded<R>>;
+type ServerStream<Q, R, C = CallContext> = (request: Q, context: C) => AsyncIterable<Encoded<R>>;
+type ClientStream<Q, R, C = CallContext> = (requests: AsyncIterable<Q>, context: C) => Promise<Encoded<R>>;
+type BothStreams<Q, R, C = CallContext> = (
+  requests: AsyncIterable<Q>,
+  context: C,
+) => AsyncIterable<Encoded<R>>;
 
-interface MethodShape {
+export interface MethodShape {
   readonly path: string;
   readonly requestStream: boolean;
   readonly responseStream: boolean;
@@ -46,15 +58,15 @@ interface MethodShape {
 type RequestOf<M extends MethodShape> = ReturnType<M["requestDeserialize"]>;
 type ResponseOf<M extends MethodShape> = Parameters<M["responseSerialize"]>[0];
 
-/** The handlers of a generated service definition, each by the kind of its method. */
-export type Handlers<S extends Record<string, MethodShape>> = {
+/** The handlers of a generated service definition, each by the kind of its method; `C` is what they know of a call. */
+export type Handlers<S extends Record<string, MethodShape>, C = CallContext> = {
   readonly [K in keyof S]: S[K]["requestStream"] extends true
     ? S[K]["responseStream"] extends true
-      ? BothStreams<RequestOf<S[K]>, ResponseOf<S[K]>>
-      : ClientStream<RequestOf<S[K]>, ResponseOf<S[K]>>
+      ? BothStreams<RequestOf<S[K]>, ResponseOf<S[K]>, C>
+      : ClientStream<RequestOf<S[K]>, ResponseOf<S[K]>, C>
     : S[K]["responseStream"] extends true
-      ? ServerStream<RequestOf<S[K]>, ResponseOf<S[K]>>
-      : Unary<RequestOf<S[K]>, ResponseOf<S[K]>>;
+      ? ServerStream<RequestOf<S[K]>, ResponseOf<S[K]>, C>
+      : Unary<RequestOf<S[K]>, ResponseOf<S[K]>, C>;
 };
 
 /** A service ready to be served. */
@@ -126,6 +138,7 @@ function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): Ope
   else runtime.stopping.addEventListener("abort", onStopping, { once: true });
   return {
     context: {
+      peer: peerOf(call),
       signal: abort.signal,
       deadlineMs,
       header: (name) => {
@@ -141,6 +154,13 @@ function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): Ope
         runtime.log.error({ err: error.cause ?? error, method: method.path }, "call failed");
     },
   };
+}
+
+function peerOf(call: AnyCall): Peer {
+  const peer = call.getPeer();
+  const subject = call.getAuthContext().sslPeerCertificate?.subject;
+  const address = peer.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
+  return { address, certificateSubject: subject && String(subject.CN ?? JSON.stringify(subject)) };
 }
 
 function bindUnary(

@@ -7,7 +7,14 @@ import { Histogram, type Registry } from "../metrics.ts";
 import type { CallRuntime, ImplementedService } from "./calls.ts";
 import { toStatus } from "./status.ts";
 
-export { type CallContext, type Handlers, type ImplementedService, implement } from "./calls.ts";
+export {
+  type CallContext,
+  type Handlers,
+  type ImplementedService,
+  implement,
+  type MethodShape,
+  type Peer,
+} from "./calls.ts";
 
 export interface GrpcServerOptions {
   readonly host: string;

@@ -1,23 +1,28 @@
 import { createProvider } from "../../platform/embedding/create-provider.ts";
 import { queryPatience, RemoteEmbedding } from "../../platform/embedding/remote-embedding.ts";
 import { healthService } from "../../platform/grpc/health.ts";
-import { GrpcServer } from "../../platform/grpc/server.ts";
+import { GrpcServer, implement } from "../../platform/grpc/server.ts";
 import { type Part, part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
+import { LibraryServiceService } from "../../proto/gen/arrwdb/v1/libraries.ts";
+import { QueueServiceService } from "../../proto/gen/arrwdb/v1/queues.ts";
+import type { Api } from "./api.ts";
 import type { GatewayConfig } from "./config.ts";
 import { Downloads } from "./downloads.ts";
+import { Guard } from "./guard.ts";
 import { IndexClient } from "./index-client.ts";
 import { JobItems } from "./job-items.ts";
 import { JobWatches } from "./job-watches.ts";
-import { jobService } from "./jobs-rpc.ts";
+import { jobHandlers } from "./jobs-rpc.ts";
 import { JournalFeed } from "./journal-feed.ts";
-import { libraryService } from "./libraries-rpc.ts";
+import { libraryHandlers } from "./libraries-rpc.ts";
 import { Logs } from "./logs.ts";
-import { queueService } from "./queues-rpc.ts";
+import { queueHandlers } from "./queues-rpc.ts";
+import { ReceivingJobService } from "./received.ts";
 import { reflectionServices } from "./reflection.ts";
 import { SchedulerClient } from "./scheduler-client.ts";
 import { Spool } from "./spool.ts";
@@ -73,13 +78,23 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     scheduler: () => scheduler.unready(),
     index: () => index.unready(),
   };
+  const guard = new Guard();
+  const jobs = jobHandlers({ scheduler, index, spool, watches, logs, jobWatches, downloads, items });
+  const libraries = libraryHandlers(index, (embedding, options) =>
+    createProvider(embedding, options, remote),
+  );
+  const api: Api = {
+    jobs: guard.wrap(ReceivingJobService, jobs),
+    libraries: guard.wrap(LibraryServiceService, libraries),
+    queues: guard.wrap(QueueServiceService, queueHandlers(scheduler)),
+  };
   const server = new GrpcServer({
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_GRPC_PORT,
     services: [
-      jobService({ scheduler, index, spool, watches, logs, jobWatches, downloads, items }),
-      libraryService(index, (embedding, options) => createProvider(embedding, options, remote)),
-      queueService(scheduler),
+      implement(ReceivingJobService, api.jobs),
+      implement(LibraryServiceService, api.libraries),
+      implement(QueueServiceService, api.queues),
       healthService({
         [JOB_SERVICE]: [checks.nats, checks.scheduler],
         [LIBRARY_SERVICE]: [checks.index],

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { encode } from "../../platform/encode.ts";
 import { ArrwError, invalidArgument, notFound, toArrwError, unavailable } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import {
   type ChangeJobsRequest,
   CancelJobRequest as SchedulerCancelJob,
@@ -30,6 +29,7 @@ import {
   type JobsChange,
 } from "./domain/validation/changes.ts";
 import { isJobId } from "./domain/validation/ids.ts";
+import type { GatewayContext } from "./guard.ts";
 import type { IndexClient } from "./index-client.ts";
 import { withLibraryId } from "./library-filter.ts";
 import type { SchedulerCall, SchedulerClient } from "./scheduler-client.ts";
@@ -40,17 +40,17 @@ import type { SchedulerCall, SchedulerClient } from "./scheduler-client.ts";
  * that it does not take twice.
  */
 export function jobChanges(scheduler: SchedulerClient, index: IndexClient) {
-  const change = (request: JobsChange, what: ChangeJobsRequest["change"], context: CallContext) =>
+  const change = (request: JobsChange, what: ChangeJobsRequest["change"], context: GatewayContext) =>
     changeJobs(scheduler, index, request, what, context);
   return {
-    cancelJob: (request: CancelJobRequest, context: CallContext) => cancelJob(scheduler, request, context),
-    retryJob: (request: RetryJobRequest, context: CallContext) => retryJob(scheduler, request, context),
-    deleteJob: (request: DeleteJobRequest, context: CallContext) => deleteJob(scheduler, request, context),
-    cancelJobs: (request: CancelJobsRequest, context: CallContext) =>
+    cancelJob: (request: CancelJobRequest, context: GatewayContext) => cancelJob(scheduler, request, context),
+    retryJob: (request: RetryJobRequest, context: GatewayContext) => retryJob(scheduler, request, context),
+    deleteJob: (request: DeleteJobRequest, context: GatewayContext) => deleteJob(scheduler, request, context),
+    cancelJobs: (request: CancelJobsRequest, context: GatewayContext) =>
       change(request, { $case: "cancelReason", value: request.reason }, context),
-    retryJobs: ({ fromCheckpoint, ...request }: RetryJobsRequest, context: CallContext) =>
+    retryJobs: ({ fromCheckpoint, ...request }: RetryJobsRequest, context: GatewayContext) =>
       change(request, { $case: "retry", value: { fromCheckpoint } }, context),
-    deleteJobs: (request: DeleteJobsRequest, context: CallContext) =>
+    deleteJobs: (request: DeleteJobsRequest, context: GatewayContext) =>
       change(request, { $case: "delete", value: {} }, context),
   };
 }
@@ -60,7 +60,7 @@ const REREAD_MS = 100;
 async function cancelJob(
   scheduler: SchedulerClient,
   request: CancelJobRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   const { jobId, reason } = request;
   const violations = checkCancelJob(request);
@@ -73,7 +73,7 @@ async function cancelJob(
 async function retryJob(
   scheduler: SchedulerClient,
   request: RetryJobRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   const { jobId, fromCheckpoint, failedItemsOnly } = request;
   const violations = checkRetryJob(request);
@@ -119,7 +119,7 @@ async function currentJob(scheduler: SchedulerClient, jobId: string, call: Sched
 async function deleteJob(
   scheduler: SchedulerClient,
   { jobId }: DeleteJobRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   if (!isJobId(jobId)) throw notFound("job", jobId);
   const bytes = encode(SchedulerDeleteJob, { jobId });
@@ -139,7 +139,7 @@ async function changeJobs(
   index: IndexClient,
   request: JobsChange,
   change: ChangeJobsRequest["change"],
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   const violations = checkJobsChange(request);
   if (violations.length > 0) throw invalidArgument(violations);

@@ -1,5 +1,5 @@
 import { ArrwError, invalidArgument, notFound, toArrwError } from "../../platform/errors.ts";
-import { type CallContext, type ImplementedService, implement } from "../../platform/grpc/server.ts";
+import type { Handlers } from "../../platform/grpc/server.ts";
 import {
   GetJobRequest as SchedulerGetJob,
   ListJobsRequest as SchedulerListJobs,
@@ -19,13 +19,14 @@ import { checkListJobs, checkWatchJob, checkWatchJobs } from "./domain/validatio
 import { pageSizeOf } from "./domain/validation/paging.ts";
 import { parseCursor } from "./domain/watch-cursor.ts";
 import type { Downloads } from "./downloads.ts";
+import type { GatewayContext } from "./guard.ts";
 import type { IndexClient } from "./index-client.ts";
 import { jobChanges } from "./job-changes-rpc.ts";
 import type { JobItems } from "./job-items.ts";
 import type { JobWatches } from "./job-watches.ts";
 import { withLibraryId } from "./library-filter.ts";
 import type { Logs } from "./logs.ts";
-import { inputBytes, type ReceivedSubmit, ReceivingJobService } from "./received.ts";
+import { inputBytes, type ReceivedSubmit, type ReceivingJobService } from "./received.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 import type { Spool } from "./spool.ts";
 import { mergedResults, onlyJob, type Submission, Submissions } from "./submissions.ts";
@@ -45,11 +46,11 @@ export interface JobsRpcOptions {
 }
 
 /** arrwdb.v1.JobService. */
-export function jobService(options: JobsRpcOptions): ImplementedService {
+export function jobHandlers(options: JobsRpcOptions): Handlers<typeof ReceivingJobService, GatewayContext> {
   const { scheduler, index, spool, watches, logs, downloads, items } = options;
   const submissions = new Submissions(scheduler, index, spool);
   const imports = new DocumentImport(submissions, spool);
-  return implement(ReceivingJobService, {
+  return {
     submitJob: (received, context) => submitJob(submissions, received, context),
     submitJobs: (received, context) => submitJobs(submissions, received, context),
     importDocuments: (messages, context) => imports.run(messages, context),
@@ -62,13 +63,13 @@ export function jobService(options: JobsRpcOptions): ImplementedService {
     getJobLogs: (request, context) => logs.read(request, context),
     listJobItems: (request, context) => items.list(request, context),
     downloadExport: (request, context) => downloads.read(request, context),
-  });
+  };
 }
 
 async function submitJob(
   submissions: Submissions,
   received: ReceivedSubmit,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   const libraries = await submissions.libraries([received.request], context);
   const library = libraries.get(received.request.libraryId);
@@ -79,7 +80,7 @@ async function submitJob(
 async function submitJobs(
   submissions: Submissions,
   received: readonly ReceivedSubmit[],
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   if (received.length < 1 || received.length > MAX_REQUESTS) {
     throw invalidArgument([{ field: "requests", description: `1..10,000; got ${received.length}` }]);
@@ -116,7 +117,7 @@ function isSubmission(outcome: Submission | ArrwError): outcome is Submission {
 async function getJob(
   scheduler: SchedulerClient,
   { jobId }: GetJobRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   if (!isJobId(jobId)) throw notFound("job", jobId);
   const request = asBuffer(SchedulerGetJob.encode({ jobId }).finish());
@@ -126,7 +127,7 @@ async function getJob(
 async function listJobs(
   { scheduler, index }: JobsRpcOptions,
   request: ListJobsRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   const violations = checkListJobs(request);
   if (violations.length > 0) throw invalidArgument(violations);
@@ -142,7 +143,7 @@ async function listJobs(
 async function* watchJob(
   watches: Watches,
   request: WatchJobRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): AsyncGenerator<Buffer> {
   const violations = checkWatchJob(request);
   if (violations.length > 0) throw invalidArgument(violations);
@@ -153,7 +154,7 @@ async function* watchJob(
 async function* watchJobs(
   { index, jobWatches }: JobsRpcOptions,
   request: WatchJobsRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): AsyncGenerator<Buffer> {
   const violations = checkWatchJobs(request);
   if (violations.length > 0) throw invalidArgument(violations);
@@ -163,7 +164,7 @@ async function* watchJobs(
 
 async function getQueueStats(
   scheduler: SchedulerClient,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<GetQueueStatsResponse> {
   const reply = await scheduler.call(SchedulerServiceService.getQueueStats, Buffer.alloc(0), context);
   const { stats } = SchedulerQueueStats.decode(reply);

@@ -3,7 +3,7 @@ import { completeEmbeddingConfig, PROVIDERS } from "../../platform/embedding/cre
 import type { CreateProvider } from "../../platform/embedding/provider.ts";
 import { invalidArgument, notFound } from "../../platform/errors.ts";
 import { unary } from "../../platform/grpc/client.ts";
-import { type CallContext, type ImplementedService, implement } from "../../platform/grpc/server.ts";
+import type { Handlers } from "../../platform/grpc/server.ts";
 import {
   DeleteDocumentsRequest,
   GetDocumentRequest as IndexGetDocument,
@@ -11,32 +11,36 @@ import {
   ListLibrariesRequest as IndexListLibraries,
   IndexServiceService,
 } from "../../proto/gen/arrwdb/index/v1/index.ts";
-import {
-  type CreateLibraryRequest,
-  type CreateLibraryResponse,
-  type DeleteDocumentRequest,
-  type DeleteDocumentResponse,
-  type DeleteLibraryRequest,
-  type DeleteLibraryResponse,
-  type GetDocumentRequest,
-  type GetLibraryRequest,
-  type GetLibraryResponse,
+import type {
+  CreateLibraryRequest,
+  CreateLibraryResponse,
+  DeleteDocumentRequest,
+  DeleteDocumentResponse,
+  DeleteLibraryRequest,
+  DeleteLibraryResponse,
+  GetDocumentRequest,
+  GetLibraryRequest,
+  GetLibraryResponse,
   LibraryServiceService,
-  type ListDocumentsRequest,
-  type ListLibrariesRequest,
+  ListDocumentsRequest,
+  ListLibrariesRequest,
 } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import { isDocumentId, isName } from "./domain/validation/ids.ts";
 import { checkCreateLibrary, checkListDocuments, checkListLibraries } from "./domain/validation/library.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
+import type { GatewayContext } from "./guard.ts";
 import type { IndexClient } from "./index-client.ts";
 import { rollbackGeneration } from "./rollback-rpc.ts";
 import { Search } from "./search.ts";
 import { watchLibrary } from "./watch-library.ts";
 
 /** arrwdb.v1.LibraryService. */
-export function libraryService(index: IndexClient, createProvider: CreateProvider): ImplementedService {
+export function libraryHandlers(
+  index: IndexClient,
+  createProvider: CreateProvider,
+): Handlers<typeof LibraryServiceService, GatewayContext> {
   const search = new Search(index, createProvider);
-  return implement(LibraryServiceService, {
+  return {
     createLibrary: (request, context) => createLibrary(index, request, context),
     getLibrary: (request, context) => getLibrary(index, request, context),
     listLibraries: (request, context) => listLibraries(index, request, context),
@@ -47,13 +51,13 @@ export function libraryService(index: IndexClient, createProvider: CreateProvide
     search: (request, context) => search.run(request, context),
     watchLibrary: (request, context) => watchLibrary(index, request, context),
     rollbackGeneration: (request, context) => rollbackGeneration(index, request, context),
-  });
+  };
 }
 
 async function createLibrary(
   index: IndexClient,
   request: CreateLibraryRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<CreateLibraryResponse> {
   const violations = checkCreateLibrary(request, PROVIDERS);
   if (violations.length > 0) throw invalidArgument(violations);
@@ -80,7 +84,7 @@ async function createLibrary(
 async function getLibrary(
   index: IndexClient,
   { libraryId }: GetLibraryRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<GetLibraryResponse> {
   checkLibraryId(libraryId);
   const { stub } = index;
@@ -91,7 +95,7 @@ async function getLibrary(
 async function listLibraries(
   index: IndexClient,
   request: ListLibrariesRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   const violations = checkListLibraries(request);
   if (violations.length > 0) throw invalidArgument(violations);
@@ -103,7 +107,7 @@ async function listLibraries(
 async function deleteLibrary(
   index: IndexClient,
   { libraryId }: DeleteLibraryRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<DeleteLibraryResponse> {
   checkLibraryId(libraryId);
   const { stub } = index;
@@ -117,7 +121,7 @@ async function deleteLibrary(
 async function getDocument(
   index: IndexClient,
   request: GetDocumentRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   const { libraryId, documentId, includeVectors } = request;
   checkLibraryId(libraryId);
@@ -129,7 +133,7 @@ async function getDocument(
 async function listDocuments(
   index: IndexClient,
   request: ListDocumentsRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<Buffer> {
   const violations = checkListDocuments(request);
   if (violations.length > 0) throw invalidArgument(violations);
@@ -144,7 +148,7 @@ async function listDocuments(
 async function deleteDocument(
   index: IndexClient,
   { libraryId, documentId }: DeleteDocumentRequest,
-  context: CallContext,
+  context: GatewayContext,
 ): Promise<DeleteDocumentResponse> {
   checkLibraryId(libraryId);
   if (!isDocumentId(documentId)) throw notFound("document", documentId);

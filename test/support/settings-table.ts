@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { SETTINGS, type SettingName } from "../../platform/config.ts";
+import type { SettingName } from "../../platform/config.ts";
+import { SETTINGS } from "../../platform/settings.ts";
 import { loadGatewayConfig } from "../../services/gateway/config.ts";
 import { loadIndexConfig } from "../../services/index/config.ts";
 import { loadSchedulerConfig } from "../../services/scheduler/config.ts";
