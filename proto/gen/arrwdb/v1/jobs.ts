@@ -152,6 +152,11 @@ export interface Job {
   concurrencyKey: string;
   /** As submitted; 1 where that was 0. */
   concurrencyLimit: number;
+  /**
+   * Of a batch_delete without a library_id: the libraries in which ids of it were found when it was submitted, and where they
+   * are looked for. Lists by library_id don't show it.
+   */
+  libraryIds: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -257,7 +262,12 @@ export interface RegenerateEmbeddingsSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Removes documents by id or by filter, exactly one of the two. */
+/**
+ * Removes documents by id or by filter, exactly one of the two. Without a library_id, at most 10,000 document_ids are looked up
+ * in every library that the client may see, when the job is submitted: in at most 100 of them any may be found
+ * (INVALID_ARGUMENT). When it runs, an id that is in exactly one of those is deleted there; in none: failed,
+ * DOCUMENT_NOT_FOUND; in more than one: failed, AMBIGUOUS, and stays in all.
+ */
 export interface BatchDeleteSpec {
   /**
    * Which documents: 1..100,000 ids of 1..512 bytes, in a message of at most 8 MiB; ids that aren't there, and the second
@@ -503,7 +513,10 @@ export interface SubmitJobRequest {
    * made, as long as that job is kept; with another request: ALREADY_EXISTS.
    */
   requestId: string;
-  /** An id or a library's unique name; the job keeps the id. Needed by every type but echo. */
+  /**
+   * An id or a library's unique name; the job keeps the id. Needed by every type but echo; a batch_delete of at most 10,000
+   * document_ids may do without: see BatchDeleteSpec.
+   */
   libraryId: string;
   /** What to do; needed. */
   spec:
@@ -539,7 +552,8 @@ export interface SubmitJobRequest {
     | undefined;
   /**
    * Jobs with the same key, of whatever type, run at most concurrency_limit at a time, in the order in which they became
-   * ready; a job in a backoff lets others pass. At most 128 characters; "" = no such limit.
+   * ready; a job in a backoff lets others pass. At most 128 characters; "" = no such limit. Clients that are confined to
+   * libraries have keys of their own, as they have request_ids.
    */
   concurrencyKey: string;
   /** 1..10,000, 0 = 1: the job starts while fewer than so many others with its key run. Only with a concurrency_key. */
@@ -964,9 +978,13 @@ export interface JobItem {
   outcome: string;
   /**
    * Why it failed: INVALID_DOCUMENT, INVALID_VECTORS, DOCUMENT_TOO_LARGE, DOCUMENT_REFUSED (by the index), DOCUMENT_NOT_FOUND,
-   * ...; at most 500 characters.
+   * AMBIGUOUS (of a batch_delete without a library: in more than one), ...; at most 500 characters.
    */
-  error: JobError | undefined;
+  error:
+    | JobError
+    | undefined;
+  /** Of a batch_delete without a library: the one it was found in. */
+  libraryId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1084,6 +1102,7 @@ function createBaseJob(): Job {
     totalTimeout: undefined,
     concurrencyKey: "",
     concurrencyLimit: 0,
+    libraryIds: [],
     _unknownFields: {},
   };
 }
@@ -1188,6 +1207,9 @@ export const Job: MessageFns<Job> = {
     }
     if (message.concurrencyLimit !== 0) {
       writer.uint32(240).int32(message.concurrencyLimit);
+    }
+    for (const v of message.libraryIds) {
+      writer.uint32(250).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1456,6 +1478,14 @@ export const Job: MessageFns<Job> = {
             message.concurrencyLimit = reader.int32();
             continue;
           }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.libraryIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1533,6 +1563,7 @@ export const Job: MessageFns<Job> = {
       : undefined;
     message.concurrencyKey = object.concurrencyKey ?? "";
     message.concurrencyLimit = object.concurrencyLimit ?? 0;
+    message.libraryIds = object.libraryIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -7647,7 +7678,7 @@ export const ListJobItemsResponse: MessageFns<ListJobItemsResponse> = {
 };
 
 function createBaseJobItem(): JobItem {
-  return { ordinal: 0n, documentId: "", title: "", outcome: "", error: undefined, _unknownFields: {} };
+  return { ordinal: 0n, documentId: "", title: "", outcome: "", error: undefined, libraryId: "", _unknownFields: {} };
 }
 
 export const JobItem: MessageFns<JobItem> = {
@@ -7669,6 +7700,9 @@ export const JobItem: MessageFns<JobItem> = {
     }
     if (message.error !== undefined) {
       JobError.encode(message.error, writer.uint32(42).fork()).join();
+    }
+    if (message.libraryId !== "") {
+      writer.uint32(50).string(message.libraryId);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -7734,6 +7768,14 @@ export const JobItem: MessageFns<JobItem> = {
             message.error = JobError.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.libraryId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -7766,6 +7808,7 @@ export const JobItem: MessageFns<JobItem> = {
     message.error = (object.error !== undefined && object.error !== null)
       ? JobError.fromPartial(object.error)
       : undefined;
+    message.libraryId = object.libraryId ?? "";
     return message;
   },
 };
@@ -8475,7 +8518,9 @@ export const TypeStats: MessageFns<TypeStats> = {
  * Background jobs: submit, watch, cancel, list.
  *
  * Errors of every call: INVALID_ARGUMENT lists all violations at once as google.rpc.BadRequest; NOT_FOUND carries
- * google.rpc.ErrorInfo with reason JOB_NOT_FOUND or LIBRARY_NOT_FOUND (a malformed id is one that does not exist);
+ * google.rpc.ErrorInfo with reason JOB_NOT_FOUND or LIBRARY_NOT_FOUND (a malformed id is one that does not exist, and so is
+ * what belongs to libraries that the client is not allowed to see); PERMISSION_DENIED, reason LIBRARY_REQUIRED: a client that
+ * is confined to libraries submits a job without one;
  * UNAVAILABLE: the system can't answer now, try again (a submit with a request_id may be repeated safely);
  * RESOURCE_EXHAUSTED: a message above 8 MiB, or too many active jobs; DEADLINE_EXCEEDED: the client's deadline, or
  * the server's (30 s) where the client set none; watches have none unless the client sets one.

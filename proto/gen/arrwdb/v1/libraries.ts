@@ -2549,7 +2549,8 @@ export type LibraryServiceService = typeof LibraryServiceService;
 export const LibraryServiceService = {
   /**
    * Makes a library. ALREADY_EXISTS: its id with another configuration, or its name. The same request again
-   * answers as before.
+   * answers as before. PERMISSION_DENIED, reason LIBRARY_NOT_ALLOWED: a client that is confined to libraries has to name an id,
+   * and no name that isn't such an id too.
    */
   createLibrary: {
     path: "/arrwdb.v1.LibraryService/CreateLibrary" as const,
@@ -2571,7 +2572,7 @@ export const LibraryServiceService = {
     responseSerialize: (value: GetLibraryResponse): Buffer => Buffer.from(GetLibraryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetLibraryResponse => GetLibraryResponse.decode(value),
   },
-  /** All libraries, by name. */
+  /** All libraries that the client may see, by name. */
   listLibraries: {
     path: "/arrwdb.v1.LibraryService/ListLibraries" as const,
     requestStream: false as const,
@@ -2671,12 +2672,13 @@ export const LibraryServiceService = {
 export interface LibraryServiceServer extends UntypedServiceImplementation {
   /**
    * Makes a library. ALREADY_EXISTS: its id with another configuration, or its name. The same request again
-   * answers as before.
+   * answers as before. PERMISSION_DENIED, reason LIBRARY_NOT_ALLOWED: a client that is confined to libraries has to name an id,
+   * and no name that isn't such an id too.
    */
   createLibrary: handleUnaryCall<CreateLibraryRequest, CreateLibraryResponse>;
   /** One library by id or name. */
   getLibrary: handleUnaryCall<GetLibraryRequest, GetLibraryResponse>;
-  /** All libraries, by name. */
+  /** All libraries that the client may see, by name. */
   listLibraries: handleUnaryCall<ListLibrariesRequest, ListLibrariesResponse>;
   /** Removes a library with all its documents. Its active jobs fail with LIBRARY_NOT_FOUND, not retried. */
   deleteLibrary: handleUnaryCall<DeleteLibraryRequest, DeleteLibraryResponse>;
@@ -2704,7 +2706,8 @@ export interface LibraryServiceServer extends UntypedServiceImplementation {
 export interface LibraryServiceClient extends Client {
   /**
    * Makes a library. ALREADY_EXISTS: its id with another configuration, or its name. The same request again
-   * answers as before.
+   * answers as before. PERMISSION_DENIED, reason LIBRARY_NOT_ALLOWED: a client that is confined to libraries has to name an id,
+   * and no name that isn't such an id too.
    */
   createLibrary(
     request: CreateLibraryRequest,
@@ -2737,7 +2740,7 @@ export interface LibraryServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetLibraryResponse) => void,
   ): ClientUnaryCall;
-  /** All libraries, by name. */
+  /** All libraries that the client may see, by name. */
   listLibraries(
     request: ListLibrariesRequest,
     callback: (error: ServiceError | null, response: ListLibrariesResponse) => void,

@@ -74,6 +74,8 @@ export interface CreateLibraryResponse {
 export interface GetLibraryRequest {
   /** Id or unique name; an id wins. */
   libraryId: string;
+  /** Patterns of ids, a trailing * standing for whatever follows: a library with another id isn't there. Empty = any. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -94,6 +96,8 @@ export interface ListLibrariesRequest {
   pageSize: number;
   /** From the reply before. */
   pageToken: string;
+  /** As in GetLibraryRequest. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -215,6 +219,41 @@ export interface DeleteDocumentsRequest {
 export interface DeleteDocumentsResponse {
   /** Ids that were not there, in the order of the request. */
   missingIds: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** See LocateDocuments. */
+export interface LocateDocumentsRequest {
+  /** Ids to look in, at most 100; those that are gone are left out. Empty = all that are visible. */
+  libraryIds: string[];
+  /** As in GetLibraryRequest. */
+  visibleLibraries: string[];
+  /** At most 1,000; one that is empty or too long is nowhere. */
+  documentIds: string[];
+  /** From the reply before. */
+  pageToken: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** See LocateDocuments. */
+export interface LocateDocumentsResponse {
+  /** The libraries that have any, by id; a page ends after about 100 ms or 1 MB. */
+  libraries: LocatedDocuments[];
+  /** "" = that was the last page. */
+  nextPageToken: string;
+  /** The first library that was looked in with this page, "" = none was. */
+  firstLibraryId: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What one library has. */
+export interface LocatedDocuments {
+  /** Its id. */
+  libraryId: string;
+  /** Places in document_ids (from 0) of those that it has, ascending. */
+  places: number[];
+  /** The title of each. */
+  titles: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -582,13 +621,16 @@ export const CreateLibraryResponse: MessageFns<CreateLibraryResponse> = {
 };
 
 function createBaseGetLibraryRequest(): GetLibraryRequest {
-  return { libraryId: "", _unknownFields: {} };
+  return { libraryId: "", visibleLibraries: [], _unknownFields: {} };
 }
 
 export const GetLibraryRequest: MessageFns<GetLibraryRequest> = {
   encode(message: GetLibraryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.libraryId !== "") {
       writer.uint32(10).string(message.libraryId);
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(18).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -622,6 +664,14 @@ export const GetLibraryRequest: MessageFns<GetLibraryRequest> = {
             message.libraryId = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -648,6 +698,7 @@ export const GetLibraryRequest: MessageFns<GetLibraryRequest> = {
   fromPartial<I extends Exact<DeepPartial<GetLibraryRequest>, I>>(object: I): GetLibraryRequest {
     const message = createBaseGetLibraryRequest();
     message.libraryId = object.libraryId ?? "";
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };
@@ -738,7 +789,7 @@ export const GetLibraryResponse: MessageFns<GetLibraryResponse> = {
 };
 
 function createBaseListLibrariesRequest(): ListLibrariesRequest {
-  return { pageSize: 0, pageToken: "", _unknownFields: {} };
+  return { pageSize: 0, pageToken: "", visibleLibraries: [], _unknownFields: {} };
 }
 
 export const ListLibrariesRequest: MessageFns<ListLibrariesRequest> = {
@@ -748,6 +799,9 @@ export const ListLibrariesRequest: MessageFns<ListLibrariesRequest> = {
     }
     if (message.pageToken !== "") {
       writer.uint32(18).string(message.pageToken);
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(26).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -789,6 +843,14 @@ export const ListLibrariesRequest: MessageFns<ListLibrariesRequest> = {
             message.pageToken = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -816,6 +878,7 @@ export const ListLibrariesRequest: MessageFns<ListLibrariesRequest> = {
     const message = createBaseListLibrariesRequest();
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };
@@ -1837,6 +1900,317 @@ export const DeleteDocumentsResponse: MessageFns<DeleteDocumentsResponse> = {
   },
 };
 
+function createBaseLocateDocumentsRequest(): LocateDocumentsRequest {
+  return { libraryIds: [], visibleLibraries: [], documentIds: [], pageToken: "", _unknownFields: {} };
+}
+
+export const LocateDocumentsRequest: MessageFns<LocateDocumentsRequest> = {
+  encode(message: LocateDocumentsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.libraryIds) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.documentIds) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(34).string(message.pageToken);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocateDocumentsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocateDocumentsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.libraryIds.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.documentIds.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<LocateDocumentsRequest>, I>>(base?: I): LocateDocumentsRequest {
+    return LocateDocumentsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LocateDocumentsRequest>, I>>(object: I): LocateDocumentsRequest {
+    const message = createBaseLocateDocumentsRequest();
+    message.libraryIds = object.libraryIds?.map((e) => e) || [];
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
+    message.documentIds = object.documentIds?.map((e) => e) || [];
+    message.pageToken = object.pageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseLocateDocumentsResponse(): LocateDocumentsResponse {
+  return { libraries: [], nextPageToken: "", firstLibraryId: "", _unknownFields: {} };
+}
+
+export const LocateDocumentsResponse: MessageFns<LocateDocumentsResponse> = {
+  encode(message: LocateDocumentsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.libraries) {
+      LocatedDocuments.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    if (message.firstLibraryId !== "") {
+      writer.uint32(26).string(message.firstLibraryId);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocateDocumentsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocateDocumentsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.libraries.push(LocatedDocuments.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.firstLibraryId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<LocateDocumentsResponse>, I>>(base?: I): LocateDocumentsResponse {
+    return LocateDocumentsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LocateDocumentsResponse>, I>>(object: I): LocateDocumentsResponse {
+    const message = createBaseLocateDocumentsResponse();
+    message.libraries = object.libraries?.map((e) => LocatedDocuments.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    message.firstLibraryId = object.firstLibraryId ?? "";
+    return message;
+  },
+};
+
+function createBaseLocatedDocuments(): LocatedDocuments {
+  return { libraryId: "", places: [], titles: [], _unknownFields: {} };
+}
+
+export const LocatedDocuments: MessageFns<LocatedDocuments> = {
+  encode(message: LocatedDocuments, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.libraryId !== "") {
+      writer.uint32(10).string(message.libraryId);
+    }
+    if (message.places.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.places) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.titles) {
+      writer.uint32(26).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LocatedDocuments {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLocatedDocuments();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.libraryId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.places.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.places.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.titles.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<LocatedDocuments>, I>>(base?: I): LocatedDocuments {
+    return LocatedDocuments.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<LocatedDocuments>, I>>(object: I): LocatedDocuments {
+    const message = createBaseLocatedDocuments();
+    message.libraryId = object.libraryId ?? "";
+    message.places = object.places?.map((e) => e) || [];
+    message.titles = object.titles?.map((e) => e) || [];
+    return message;
+  },
+};
+
 function createBaseSearchRequest(): SearchRequest {
   return {
     libraryId: "",
@@ -2493,6 +2867,18 @@ export const IndexServiceService = {
       Buffer.from(DeleteDocumentsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteDocumentsResponse => DeleteDocumentsResponse.decode(value),
   },
+  /** Which libraries have which of these documents. */
+  locateDocuments: {
+    path: "/arrwdb.index.v1.IndexService/LocateDocuments" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: LocateDocumentsRequest): Buffer =>
+      Buffer.from(LocateDocumentsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): LocateDocumentsRequest => LocateDocumentsRequest.decode(value),
+    responseSerialize: (value: LocateDocumentsResponse): Buffer =>
+      Buffer.from(LocateDocumentsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): LocateDocumentsResponse => LocateDocumentsResponse.decode(value),
+  },
   /** The k nearest chunks. */
   search: {
     path: "/arrwdb.index.v1.IndexService/Search" as const,
@@ -2542,6 +2928,8 @@ export interface IndexServiceServer extends UntypedServiceImplementation {
   upsertDocuments: handleUnaryCall<UpsertDocumentsRequest, UpsertDocumentsResponse>;
   /** Unknown ids are reported, not an error. All of the request in one transaction, or nothing of it. */
   deleteDocuments: handleUnaryCall<DeleteDocumentsRequest, DeleteDocumentsResponse>;
+  /** Which libraries have which of these documents. */
+  locateDocuments: handleUnaryCall<LocateDocumentsRequest, LocateDocumentsResponse>;
   /** The k nearest chunks. */
   search: handleUnaryCall<SearchRequest, SearchResponse>;
   /** Opens the job's fence at this lease; refused (LEASE_FENCED) below the row's lease or at a closed one. */
@@ -2678,6 +3066,22 @@ export interface IndexServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteDocumentsResponse) => void,
+  ): ClientUnaryCall;
+  /** Which libraries have which of these documents. */
+  locateDocuments(
+    request: LocateDocumentsRequest,
+    callback: (error: ServiceError | null, response: LocateDocumentsResponse) => void,
+  ): ClientUnaryCall;
+  locateDocuments(
+    request: LocateDocumentsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: LocateDocumentsResponse) => void,
+  ): ClientUnaryCall;
+  locateDocuments(
+    request: LocateDocumentsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: LocateDocumentsResponse) => void,
   ): ClientUnaryCall;
   /** The k nearest chunks. */
   search(

@@ -101,6 +101,8 @@ export interface JobState {
   retried: number;
   /** The current run is for the items alone that failed in the runs before. */
   failedItemsOnly: boolean;
+  /** From the submission. */
+  scope: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -442,6 +444,7 @@ function createBaseJobState(): JobState {
     deadline: undefined,
     retried: 0,
     failedItemsOnly: false,
+    scope: "",
     _unknownFields: {},
   };
 }
@@ -495,6 +498,9 @@ export const JobState: MessageFns<JobState> = {
     }
     if (message.failedItemsOnly !== false) {
       writer.uint32(112).bool(message.failedItemsOnly);
+    }
+    if (message.scope !== "") {
+      writer.uint32(122).string(message.scope);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -632,6 +638,14 @@ export const JobState: MessageFns<JobState> = {
             message.failedItemsOnly = reader.bool();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.scope = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -673,6 +687,7 @@ export const JobState: MessageFns<JobState> = {
     message.deadline = object.deadline ?? undefined;
     message.retried = object.retried ?? 0;
     message.failedItemsOnly = object.failedItemsOnly ?? false;
+    message.scope = object.scope ?? "";
     return message;
   },
 };

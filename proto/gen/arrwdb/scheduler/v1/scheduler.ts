@@ -35,6 +35,10 @@ export const protobufFileName = "arrwdb/scheduler/v1/scheduler.proto";
  * UNAVAILABLE, reason NOT_LEADING, with the leader's address in ErrorInfo as far as it knows; the call may be repeated
  * with the same ids until the client's deadline. While nobody leads, it answers GetJob, ListJobs and GetQueueStats from
  * what it has read of the journal, and sets stale_sequence.
+ *
+ * visible_libraries are the patterns of the libraries that the caller is confined to: ids, a trailing * standing for whatever
+ * follows; empty = not confined. Jobs of other libraries, or of none, aren't there for it; of several libraries, unless all of
+ * them are seen.
  */
 
 /** See SubmitJobs. */
@@ -62,6 +66,10 @@ export interface Submission {
   itemCount: bigint;
   /** Bytes of the input. */
   payloadBytes: bigint;
+  /** Hash of the confinement of who submits it, "" = not confined: request_ids and concurrency_keys are of one scope. */
+  scope: string;
+  /** Of a batch_delete without a library: those in which its ids were found; at most 100. */
+  libraryIds: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -76,6 +84,8 @@ export interface SubmitJobsResponse {
 export interface GetJobRequest {
   /** The job. */
   jobId: string;
+  /** Those of the caller. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -100,6 +110,8 @@ export interface ListJobsRequest {
   pageSize: number;
   /** From the reply before; INVALID_ARGUMENT when it is not one of ours. */
   pageToken: string;
+  /** Those of the caller. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -126,6 +138,8 @@ export interface CancelJobRequest {
   jobId: string;
   /** For people; at most 1,000 characters. */
   reason: string;
+  /** Those of the caller. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -138,6 +152,8 @@ export interface CancelJobResponse {
 
 /** See GetQueueStats. */
 export interface GetQueueStatsRequest {
+  /** Those of the caller: only their jobs are counted, without those of several libraries; workers and slots are all. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -161,6 +177,8 @@ export interface RetryJobRequest {
   endedRevision: bigint;
   /** Only the items that failed. */
   failedItemsOnly: boolean;
+  /** Those of the caller. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -175,6 +193,8 @@ export interface RetryJobResponse {
 export interface DeleteJobRequest {
   /** The job. */
   jobId: string;
+  /** Those of the caller. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -203,6 +223,8 @@ export interface ChangeJobsRequest {
     /** A deletion. */
     { $case: "delete"; value: DeleteChange }
     | undefined;
+  /** Those of the caller. */
+  visibleLibraries: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -355,6 +377,8 @@ function createBaseSubmission(): Submission {
     payloadObject: "",
     itemCount: 0n,
     payloadBytes: 0n,
+    scope: "",
+    libraryIds: [],
     _unknownFields: {},
   };
 }
@@ -387,6 +411,12 @@ export const Submission: MessageFns<Submission> = {
         throw new globalThis.Error("value provided for field message.payloadBytes of type int64 too large");
       }
       writer.uint32(56).int64(message.payloadBytes);
+    }
+    if (message.scope !== "") {
+      writer.uint32(66).string(message.scope);
+    }
+    for (const v of message.libraryIds) {
+      writer.uint32(74).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -468,6 +498,22 @@ export const Submission: MessageFns<Submission> = {
             message.payloadBytes = reader.int64() as bigint;
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.scope = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.libraryIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -504,6 +550,8 @@ export const Submission: MessageFns<Submission> = {
     message.payloadBytes = (object.payloadBytes !== undefined && object.payloadBytes !== null)
       ? BigInt(object.payloadBytes)
       : 0n;
+    message.scope = object.scope ?? "";
+    message.libraryIds = object.libraryIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -580,13 +628,16 @@ export const SubmitJobsResponse: MessageFns<SubmitJobsResponse> = {
 };
 
 function createBaseGetJobRequest(): GetJobRequest {
-  return { jobId: "", _unknownFields: {} };
+  return { jobId: "", visibleLibraries: [], _unknownFields: {} };
 }
 
 export const GetJobRequest: MessageFns<GetJobRequest> = {
   encode(message: GetJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.jobId !== "") {
       writer.uint32(10).string(message.jobId);
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(18).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -620,6 +671,14 @@ export const GetJobRequest: MessageFns<GetJobRequest> = {
             message.jobId = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -646,6 +705,7 @@ export const GetJobRequest: MessageFns<GetJobRequest> = {
   fromPartial<I extends Exact<DeepPartial<GetJobRequest>, I>>(object: I): GetJobRequest {
     const message = createBaseGetJobRequest();
     message.jobId = object.jobId ?? "";
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };
@@ -739,7 +799,7 @@ export const GetJobResponse: MessageFns<GetJobResponse> = {
 };
 
 function createBaseListJobsRequest(): ListJobsRequest {
-  return { filter: undefined, pageSize: 0, pageToken: "", _unknownFields: {} };
+  return { filter: undefined, pageSize: 0, pageToken: "", visibleLibraries: [], _unknownFields: {} };
 }
 
 export const ListJobsRequest: MessageFns<ListJobsRequest> = {
@@ -752,6 +812,9 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
     }
     if (message.pageToken !== "") {
       writer.uint32(26).string(message.pageToken);
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(34).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -801,6 +864,14 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
             message.pageToken = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -831,6 +902,7 @@ export const ListJobsRequest: MessageFns<ListJobsRequest> = {
       : undefined;
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };
@@ -965,7 +1037,7 @@ export const ListJobsResponse: MessageFns<ListJobsResponse> = {
 };
 
 function createBaseCancelJobRequest(): CancelJobRequest {
-  return { jobId: "", reason: "", _unknownFields: {} };
+  return { jobId: "", reason: "", visibleLibraries: [], _unknownFields: {} };
 }
 
 export const CancelJobRequest: MessageFns<CancelJobRequest> = {
@@ -975,6 +1047,9 @@ export const CancelJobRequest: MessageFns<CancelJobRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(18).string(message.reason);
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(26).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1016,6 +1091,14 @@ export const CancelJobRequest: MessageFns<CancelJobRequest> = {
             message.reason = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1043,6 +1126,7 @@ export const CancelJobRequest: MessageFns<CancelJobRequest> = {
     const message = createBaseCancelJobRequest();
     message.jobId = object.jobId ?? "";
     message.reason = object.reason ?? "";
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };
@@ -1119,11 +1203,14 @@ export const CancelJobResponse: MessageFns<CancelJobResponse> = {
 };
 
 function createBaseGetQueueStatsRequest(): GetQueueStatsRequest {
-  return { _unknownFields: {} };
+  return { visibleLibraries: [], _unknownFields: {} };
 }
 
 export const GetQueueStatsRequest: MessageFns<GetQueueStatsRequest> = {
   encode(message: GetQueueStatsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.visibleLibraries) {
+      writer.uint32(10).string(v!);
+    }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
         const tag = parseInt(key, 10);
@@ -1148,6 +1235,14 @@ export const GetQueueStatsRequest: MessageFns<GetQueueStatsRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1171,8 +1266,9 @@ export const GetQueueStatsRequest: MessageFns<GetQueueStatsRequest> = {
   create<I extends Exact<DeepPartial<GetQueueStatsRequest>, I>>(base?: I): GetQueueStatsRequest {
     return GetQueueStatsRequest.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<GetQueueStatsRequest>, I>>(_: I): GetQueueStatsRequest {
+  fromPartial<I extends Exact<DeepPartial<GetQueueStatsRequest>, I>>(object: I): GetQueueStatsRequest {
     const message = createBaseGetQueueStatsRequest();
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };
@@ -1251,7 +1347,14 @@ export const GetQueueStatsResponse: MessageFns<GetQueueStatsResponse> = {
 };
 
 function createBaseRetryJobRequest(): RetryJobRequest {
-  return { jobId: "", fromCheckpoint: false, endedRevision: 0n, failedItemsOnly: false, _unknownFields: {} };
+  return {
+    jobId: "",
+    fromCheckpoint: false,
+    endedRevision: 0n,
+    failedItemsOnly: false,
+    visibleLibraries: [],
+    _unknownFields: {},
+  };
 }
 
 export const RetryJobRequest: MessageFns<RetryJobRequest> = {
@@ -1270,6 +1373,9 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
     }
     if (message.failedItemsOnly !== false) {
       writer.uint32(32).bool(message.failedItemsOnly);
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(42).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1327,6 +1433,14 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
             message.failedItemsOnly = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1358,6 +1472,7 @@ export const RetryJobRequest: MessageFns<RetryJobRequest> = {
       ? BigInt(object.endedRevision)
       : 0n;
     message.failedItemsOnly = object.failedItemsOnly ?? false;
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };
@@ -1434,13 +1549,16 @@ export const RetryJobResponse: MessageFns<RetryJobResponse> = {
 };
 
 function createBaseDeleteJobRequest(): DeleteJobRequest {
-  return { jobId: "", _unknownFields: {} };
+  return { jobId: "", visibleLibraries: [], _unknownFields: {} };
 }
 
 export const DeleteJobRequest: MessageFns<DeleteJobRequest> = {
   encode(message: DeleteJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.jobId !== "") {
       writer.uint32(10).string(message.jobId);
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(18).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1474,6 +1592,14 @@ export const DeleteJobRequest: MessageFns<DeleteJobRequest> = {
             message.jobId = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1500,6 +1626,7 @@ export const DeleteJobRequest: MessageFns<DeleteJobRequest> = {
   fromPartial<I extends Exact<DeepPartial<DeleteJobRequest>, I>>(object: I): DeleteJobRequest {
     const message = createBaseDeleteJobRequest();
     message.jobId = object.jobId ?? "";
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };
@@ -1564,7 +1691,7 @@ export const DeleteJobResponse: MessageFns<DeleteJobResponse> = {
 };
 
 function createBaseChangeJobsRequest(): ChangeJobsRequest {
-  return { filter: undefined, limit: 0, change: undefined, _unknownFields: {} };
+  return { filter: undefined, limit: 0, change: undefined, visibleLibraries: [], _unknownFields: {} };
 }
 
 export const ChangeJobsRequest: MessageFns<ChangeJobsRequest> = {
@@ -1585,6 +1712,9 @@ export const ChangeJobsRequest: MessageFns<ChangeJobsRequest> = {
       case "delete":
         DeleteChange.encode(message.change.value, writer.uint32(42).fork()).join();
         break;
+    }
+    for (const v of message.visibleLibraries) {
+      writer.uint32(50).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1650,6 +1780,14 @@ export const ChangeJobsRequest: MessageFns<ChangeJobsRequest> = {
             message.change = { $case: "delete", value: DeleteChange.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.visibleLibraries.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1699,6 +1837,7 @@ export const ChangeJobsRequest: MessageFns<ChangeJobsRequest> = {
         break;
       }
     }
+    message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     return message;
   },
 };

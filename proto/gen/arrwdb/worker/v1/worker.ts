@@ -75,6 +75,8 @@ export interface LeaseGrant {
   run: number;
   /** This run is for the items alone that failed in the runs before. */
   failedItemsOnly: boolean;
+  /** The libraries it works on when library_id is "": of a batch_delete without one. A fence is opened and closed in each. */
+  libraryIds: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -392,6 +394,7 @@ function createBaseLeaseGrant(): LeaseGrant {
     createdAt: undefined,
     run: 0,
     failedItemsOnly: false,
+    libraryIds: [],
     _unknownFields: {},
   };
 }
@@ -454,6 +457,9 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
     }
     if (message.failedItemsOnly !== false) {
       writer.uint32(136).bool(message.failedItemsOnly);
+    }
+    for (const v of message.libraryIds) {
+      writer.uint32(146).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -615,6 +621,14 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
             message.failedItemsOnly = reader.bool();
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.libraryIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -663,6 +677,7 @@ export const LeaseGrant: MessageFns<LeaseGrant> = {
     message.createdAt = object.createdAt ?? undefined;
     message.run = object.run ?? 0;
     message.failedItemsOnly = object.failedItemsOnly ?? false;
+    message.libraryIds = object.libraryIds?.map((e) => e) || [];
     return message;
   },
 };
