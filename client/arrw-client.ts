@@ -29,7 +29,6 @@ import { LibraryCalls } from "./library-calls.ts";
 import { jobLogs, type LogLine, type LogsOptions } from "./logs.ts";
 import {
   type ArrwClientOptions,
-  CHANNEL_OPTIONS,
   type ExportOptions,
   IMPORT_TIMEOUT_MS,
   type ImportOptions,
@@ -45,7 +44,7 @@ import { type JobEvent, type WatchJobsOptions, watchJobs } from "./watch-jobs.ts
 /**
  * Libraries and jobs of an arrwDB. Every call has a deadline and throws ClientError; those that can be repeated
  * without harm are, on UNAVAILABLE, until their deadline: all but an import, whose source can be read only once, and
- * retryJobs.
+ * retryJobs. So are calls that are refused by a limit which says when to ask again (RESOURCE_EXHAUSTED with RetryInfo).
  * Libraries are named by id or by name. One client serves any number of calls at a time; close it at the end.
  */
 export class ArrwClient extends LibraryCalls {
@@ -56,10 +55,7 @@ export class ArrwClient extends LibraryCalls {
   constructor(options: ArrwClientOptions = {}) {
     super(options);
     this.#onStale = options.onStale ?? (() => undefined);
-    const stub = new QueueServiceClient(this.address, this.credentials, {
-      ...CHANNEL_OPTIONS,
-      channelOverride: this.jobStub.getChannel(),
-    });
+    const stub = new QueueServiceClient(this.address, this.credentials, this.stubOptions);
     this.queues = new QueueCalls(stub, (settings) => this.deadline(settings));
   }
 

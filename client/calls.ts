@@ -56,8 +56,9 @@ export function unary<Q, R>(
 }
 
 /**
- * A call that may be repeated without harm: it is when the system can't be reached, until the deadline. `settle` may turn
- * an attempt's error (attempts count from 1) into a response.
+ * A call that may be repeated without harm: it is when the system can't be reached or is above a limit, until the
+ * deadline. `settle` may turn an attempt's error into a response; attempts count from 1, without those that a limit
+ * refused.
  * @throws ClientError the last attempt's
  */
 export async function repeatedly<Q, R>(
@@ -67,14 +68,17 @@ export async function repeatedly<Q, R>(
   call: Deadline,
   settle?: (error: ClientError, attempt: number) => R | undefined,
 ): Promise<R> {
+  let refusals = 0;
   for (let attempt = 1; ; attempt++) {
     try {
       return await unary(client, method, request, call);
     } catch (thrown) {
       const error = toClientError(thrown);
-      const settled = settle?.(error, attempt);
+      const settled = settle?.(error, attempt - refusals);
       if (settled !== undefined) return settled;
-      if (!isTransient(error, call.signal)) throw error;
+      const refused = asksForPatience(error);
+      if (!refused && !isTransient(error, call.signal)) throw error;
+      if (refused) refusals += 1;
       const waitMs = backoffMs(attempt, error);
       if (Date.now() + waitMs >= call.deadlineMs) throw error;
       await pause(waitMs, call.signal);
@@ -90,6 +94,11 @@ export function isTransient(error: ClientError, signal: AbortSignal | undefined)
   if (error.code === "UNAVAILABLE") return true;
   if (error.code === "CANCELLED") return !signal?.aborted;
   return error.code === "INTERNAL" && /RST_STREAM|GOAWAY|ECONNRESET/.test(error.message);
+}
+
+/** Refused by a limit, with the time after which it may be tried again. */
+export function asksForPatience(error: ClientError): boolean {
+  return error.code === "RESOURCE_EXHAUSTED" && error.retryAfterMs !== undefined;
 }
 
 const FIRST_BACKOFF_MS = 50;

@@ -1,10 +1,6 @@
 import { type ServiceError, status } from "@grpc/grpc-js";
-import {
-  BadRequest,
-  ErrorInfo,
-  RetryInfo,
-} from "nice-grpc-error-details/lib/proto/google/rpc/error_details.js";
-import { Status } from "nice-grpc-error-details/lib/proto/google/rpc/status.js";
+import { BadRequest, ErrorInfo, RetryInfo } from "../proto/gen/google/rpc/error_details.ts";
+import { Status } from "../proto/gen/google/rpc/status.ts";
 
 /** Names of the canonical gRPC codes: "NOT_FOUND", "UNAVAILABLE", ... */
 export type ClientErrorCode = Exclude<keyof typeof status, "OK">;
@@ -50,21 +46,32 @@ const DETAILS_KEY = "grpc-status-details-bin";
 /** What grpc-js reports, with the details of the status trailer. */
 export function fromServiceError(error: ServiceError): ClientError {
   const code = (status[error.code] ?? "UNKNOWN") as ClientErrorCode;
-  const options: { -readonly [K in keyof ClientErrorOptions]: ClientErrorOptions[K] } = { cause: error };
-  const trailer = error.metadata?.get(DETAILS_KEY)[0];
-  for (const { typeUrl, value } of trailer instanceof Buffer ? Status.decode(trailer).details : []) {
-    if (typeUrl.endsWith(ErrorInfo.$type)) {
-      const { reason, metadata } = ErrorInfo.decode(value);
-      Object.assign(options, { reason, metadata });
-    } else if (typeUrl.endsWith(BadRequest.$type)) {
-      const { fieldViolations } = BadRequest.decode(value);
-      options.violations = fieldViolations.map(({ field, description }) => ({ field, description }));
-    } else if (typeUrl.endsWith(RetryInfo.$type)) {
-      const delay = RetryInfo.decode(value).retryDelay;
-      if (delay) options.retryAfterMs = Number(delay.seconds) * 1_000 + delay.nanos / 1e6;
+  const details = knownDetails(error.metadata?.get(DETAILS_KEY)[0]);
+  return new ClientError(code, error.details || error.message, { ...details, cause: error });
+}
+
+type KnownDetails = { -readonly [K in keyof ClientErrorOptions]: ClientErrorOptions[K] };
+
+function knownDetails(trailer: unknown): KnownDetails {
+  const known: KnownDetails = {};
+  if (!(trailer instanceof Buffer)) return known;
+  try {
+    for (const { typeUrl, value } of Status.decode(trailer).details) {
+      if (typeUrl.endsWith("/google.rpc.ErrorInfo")) {
+        const { reason, metadata } = ErrorInfo.decode(value);
+        Object.assign(known, { reason, metadata });
+      } else if (typeUrl.endsWith("/google.rpc.BadRequest")) {
+        const { fieldViolations } = BadRequest.decode(value);
+        known.violations = fieldViolations.map(({ field, description }) => ({ field, description }));
+      } else if (typeUrl.endsWith("/google.rpc.RetryInfo")) {
+        const { retryDelay } = RetryInfo.decode(value);
+        if (retryDelay) known.retryAfterMs = Number(retryDelay.seconds) * 1_000 + retryDelay.nanos / 1e6;
+      }
     }
+  } catch {
+    // Details that can't be read say nothing: the code does.
   }
-  return new ClientError(code, error.details || error.message, options);
+  return known;
 }
 
 /** Anything thrown by a call, as a ClientError. */

@@ -22,9 +22,11 @@ export {
 } from "../proto/gen/arrwdb/v1/jobs.ts";
 export type { Hit, Library, SearchResponse } from "../proto/gen/arrwdb/v1/libraries.ts";
 export type { Queue, Worker } from "../proto/gen/arrwdb/v1/queues.ts";
+export { type AccessOptions, type TlsOptions, tokenFromFile } from "./access.ts";
 export { ArrwClient } from "./arrw-client.ts";
 export type { CallSettings } from "./calls.ts";
 export type { DownloadOptions, ExportPiece } from "./download.ts";
+export { optionsFromEnvironment } from "./environment.ts";
 export { ClientError, type ClientErrorCode, type Violation } from "./error.ts";
 export type { DocumentInput, DocumentSource } from "./import-stream.ts";
 export type { RebuildOptions, RegenerateOptions } from "./index-jobs.ts";

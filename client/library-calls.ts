@@ -1,4 +1,4 @@
-import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
+import type { ChannelCredentials, ClientOptions } from "@grpc/grpc-js";
 import { v7 as uuidv7 } from "uuid";
 import type { Document, Vector } from "../proto/gen/arrwdb/v1/document.ts";
 import { type DeepPartial, JobServiceClient } from "../proto/gen/arrwdb/v1/jobs.ts";
@@ -12,6 +12,7 @@ import {
   SearchRequest,
   type SearchResponse,
 } from "../proto/gen/arrwdb/v1/libraries.ts";
+import { accessOf } from "./access.ts";
 import { type CallSettings, connected, type Deadline, goneMeanwhile, present, repeatedly } from "./calls.ts";
 import type { ClientError } from "./error.ts";
 import {
@@ -32,17 +33,20 @@ export class LibraryCalls {
   protected readonly timeoutMs: number;
   protected readonly credentials: ChannelCredentials;
   protected readonly jobStub: JobServiceClient;
+  /** For a stub that shares the connection. */
+  protected readonly stubOptions: ClientOptions;
   readonly #libraries: LibraryServiceClient;
 
+  /** @throws ClientError INVALID_ARGUMENT: options that contradict each other, a file that can't be read */
   constructor(options: ArrwClientOptions = {}) {
     this.address = options.address ?? DEFAULT_ADDRESS;
     this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    this.credentials = options.credentials ?? credentials.createInsecure();
-    this.jobStub = new JobServiceClient(this.address, this.credentials, CHANNEL_OPTIONS);
-    this.#libraries = new LibraryServiceClient(this.address, this.credentials, {
-      ...CHANNEL_OPTIONS,
-      channelOverride: this.jobStub.getChannel(),
-    });
+    const access = accessOf(options);
+    this.credentials = access.credentials;
+    const stubOptions = { ...CHANNEL_OPTIONS, ...access.options };
+    this.jobStub = new JobServiceClient(this.address, this.credentials, stubOptions);
+    this.stubOptions = { ...stubOptions, channelOverride: this.jobStub.getChannel() };
+    this.#libraries = new LibraryServiceClient(this.address, this.credentials, this.stubOptions);
   }
 
   /** Not needed before a call. @throws ClientError UNAVAILABLE as soon as nothing listens there */

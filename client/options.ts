@@ -1,15 +1,14 @@
-import type { ChannelCredentials, ClientOptions } from "@grpc/grpc-js";
+import type { ClientOptions } from "@grpc/grpc-js";
 import type { DeepPartial, JobFilter, SubmitJobRequest } from "../proto/gen/arrwdb/v1/jobs.ts";
 import type { SearchRequest } from "../proto/gen/arrwdb/v1/libraries.ts";
+import type { AccessOptions } from "./access.ts";
 import type { CallSettings } from "./calls.ts";
 
-export interface ArrwClientOptions {
+export interface ArrwClientOptions extends AccessOptions {
   /** host:port of the gateway; default "127.0.0.1:50051". */
   readonly address?: string;
   /** Time for a call with its repetitions; default 30,000. Imports have an hour, watches no bound of their own. */
   readonly timeoutMs?: number;
-  /** Default: no TLS. */
-  readonly credentials?: ChannelCredentials;
   /**
    * Called when `get`, `list` or `stats` was answered while no scheduler led: as of that sequence of the journal, what
    * was acknowledged last may be missing.

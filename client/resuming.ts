@@ -1,5 +1,5 @@
 import { type CallOptions, type ClientReadableStream, Metadata } from "@grpc/grpc-js";
-import { backoffMs, isTransient, pause } from "./calls.ts";
+import { asksForPatience, backoffMs, isTransient, pause } from "./calls.ts";
 import { type ClientError, cancelled, toClientError } from "./error.ts";
 
 /** Streams that go on where they broke. */
@@ -57,7 +57,7 @@ function resumable(
 ): boolean {
   if (error.code === "DEADLINE_EXCEEDED") return Date.now() < endsMs;
   // The stream was too far behind, and has moved on since.
-  if (error.code === "RESOURCE_EXHAUSTED") return received;
+  if (error.code === "RESOURCE_EXHAUSTED") return received || asksForPatience(error);
   return isTransient(error, signal);
 }
 

@@ -39,8 +39,15 @@ export function loadConfig<K extends SettingName>(names: readonly K[], env: Node
   return values as Settings<K>;
 }
 
-/** Names that the launcher and the tests read themselves. */
-const PRIVATE: ReadonlySet<string> = new Set(["ARRW_ADDRESS"]);
+/** Names that clients read, `arrw` among them: they may stand in the environment of a service as well. */
+const PRIVATE: ReadonlySet<string> = new Set([
+  "ARRW_ADDRESS",
+  "ARRW_API_KEY",
+  "ARRW_API_KEY_FILE",
+  "ARRW_TLS",
+  "ARRW_TLS_SERVER_NAME",
+  "ARRW_TIMEOUT_MS",
+]);
 
 function unknownName(name: string, known: readonly string[]): string {
   const nearest = closest(name, known);
