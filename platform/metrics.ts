@@ -1,4 +1,6 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { TlsOptions } from "node:tls";
 import { collectDefaultMetrics, Registry } from "prom-client";
 import type { Part } from "./lifecycle.ts";
 
@@ -20,6 +22,24 @@ export interface ProbeListenerOptions {
   readonly port: number;
   readonly registry: Registry;
   readonly checks: Readonly<Record<string, ReadyCheck>>;
+  /** Default: without TLS. */
+  readonly tls?: HttpsSource | undefined;
+}
+
+/** Where an HTTP listener has its certificate from. */
+export interface HttpsSource {
+  readonly httpsOptions: TlsOptions | undefined;
+  onRenewal(listener: (options: TlsOptions) => void): () => void;
+}
+
+/** A server of HTTP, or of HTTPS where there is a certificate; a renewed one is taken up. */
+export function createHttpServer(tls: HttpsSource | undefined, listener: RequestListener): Server {
+  const options = tls?.httpsOptions;
+  if (!tls || !options) return createServer(listener);
+  const server = createTlsServer(options, listener);
+  const forget = tls.onRenewal((renewed) => server.setSecureContext(renewed));
+  server.once("close", forget);
+  return server;
 }
 
 /** HTTP: `/metrics` (Prometheus), `/healthz` (the process answers), `/readyz` (503 with reasons until ready). */
@@ -39,8 +59,8 @@ export class ProbeListener implements Part {
   }
 
   async start(): Promise<void> {
-    const { host, port, registry, checks } = this.#options;
-    const server = createServer((request, response) => {
+    const { host, port, registry, checks, tls } = this.#options;
+    const server = createHttpServer(tls, (request, response) => {
       const path = request.url?.split("?")[0];
       const text = (status: number, body: string, type = "text/plain; charset=utf-8"): void => {
         response.writeHead(status, { "content-type": type }).end(body);

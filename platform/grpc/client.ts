@@ -1,5 +1,6 @@
 import {
   type CallOptions,
+  type ChannelCredentials,
   type Client,
   type ClientOptions,
   type ClientReadableStream,
@@ -25,17 +26,22 @@ export interface OutgoingCall {
 
 type ClientConstructor<C> = new (
   address: string,
-  channelCredentials: ReturnType<typeof credentials.createInsecure>,
+  channelCredentials: ChannelCredentials,
   options?: Partial<ClientOptions>,
 ) => C;
+
+export interface ConnectOptions extends Partial<ClientOptions> {
+  /** Default: without TLS. */
+  readonly tls?: { readonly channelCredentials: ChannelCredentials } | undefined;
+}
 
 /** A channel that reconnects quickly and takes messages up to 64 MB. `options` come on top. */
 export function connect<C>(
   Stub: ClientConstructor<C>,
   address: string,
-  options: Partial<ClientOptions> = {},
+  { tls, ...options }: ConnectOptions = {},
 ): C {
-  return new Stub(address, credentials.createInsecure(), {
+  return new Stub(address, tls?.channelCredentials ?? credentials.createInsecure(), {
     "grpc.max_receive_message_length": 64 * 1024 * 1024,
     "grpc.max_send_message_length": 64 * 1024 * 1024,
     "grpc.initial_reconnect_backoff_ms": 100,

@@ -29,6 +29,8 @@ export interface GrpcServerOptions {
   readonly tooLargeHint?: string;
   /** For calls whose client set no deadline. */
   readonly defaultTimeoutMs: number;
+  /** Default: without TLS. */
+  readonly tls?: { readonly serverCredentials: ServerCredentials } | undefined;
 }
 
 const DRAIN_MS = 2_000;
@@ -105,9 +107,10 @@ export class GrpcServer implements Part {
   }
 
   async start(): Promise<void> {
-    const { host, port } = this.#options;
+    const { host, port, tls } = this.#options;
+    const credentials = tls?.serverCredentials ?? ServerCredentials.createInsecure();
     this.#port = await new Promise<number>((resolve, reject) => {
-      this.#server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
+      this.#server.bindAsync(`${host}:${port}`, credentials, (error, bound) => {
         if (!error) return resolve(bound);
         const inUse = /EADDRINUSE|No address added/.test(error.message);
         reject(new Error(inUse ? `gRPC port ${host}:${port} is in use` : error.message));
