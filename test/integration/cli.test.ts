@@ -305,7 +305,7 @@ test("libraries are listed and deleted", async () => {
 
 test("the examples run", async () => {
   for (const [example, expected] of [
-    ["import-watch-search.ts", /\nrevision \d+: 2 of 2 documents\n0\.\d+ {2}The Tyger: Tyger Tyger/],
+    ["import-watch-search.ts", /(^|\n)revision \d+: 2 of 2 documents\n0\.\d+ {2}The Tyger: Tyger Tyger/],
     [
       "many-jobs.ts",
       /^100 of 100 jobs completed\n100 jobs are labelled .*\nthe slow one was cancelled: true\n$/,
