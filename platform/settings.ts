@@ -76,10 +76,15 @@ export const SETTINGS = {
     "true = bind beyond loopback although nobody has to prove who they are",
     z.enum(["false", "true"]),
   ),
-  ARRW_API_KEYS_FILE: text("", "JSON file with hashes of API keys; see arrw keys", z.string()),
+  ARRW_API_KEYS_FILE: text("", "JSON file with hashes of API keys, written by arrw keys", z.string()),
   ARRW_JWKS_FILE: text("", "JSON Web Key Set; JWTs signed by its keys are accepted", z.string()),
   ARRW_JWT_ISSUER: text("", "iss that a JWT must have; empty = any", z.string()),
   ARRW_JWT_AUDIENCE: text("arrwdb", "aud that a JWT must have"),
+  ARRW_AUDIT_LOG_FILE: text(
+    "",
+    "file to which a line for each mutating call is appended; empty = the gateway's log",
+    z.string(),
+  ),
   ARRW_CLIENT_REQUESTS_PER_SECOND: integer(
     5_000,
     0,

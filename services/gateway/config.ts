@@ -1,11 +1,13 @@
-import { loadConfig } from "../../platform/config.ts";
+import { ConfigError, loadConfig } from "../../platform/config.ts";
 import { EMBEDDING_SETTINGS } from "../../platform/embedding/remote-embedding.ts";
+import { exposureProblem } from "../../platform/exposure.ts";
+import { TLS_SETTINGS } from "../../platform/tls.ts";
 
 export type GatewayConfig = ReturnType<typeof loadGatewayConfig>;
 
 /** @throws ConfigError */
 export function loadGatewayConfig(env: NodeJS.ProcessEnv) {
-  return loadConfig(
+  const config = loadConfig(
     [
       "ARRW_NATS_URL",
       "ARRW_NATS_REPLICAS",
@@ -22,7 +24,20 @@ export function loadGatewayConfig(env: NodeJS.ProcessEnv) {
       "ARRW_RETENTION_MAX_AGE_MS",
       "ARRW_EMBEDDING_QUERY_TIMEOUT_MS",
       ...EMBEDDING_SETTINGS,
+      ...TLS_SETTINGS,
+      "ARRW_ALLOW_UNAUTHENTICATED",
+      "ARRW_API_KEYS_FILE",
+      "ARRW_JWKS_FILE",
+      "ARRW_JWT_ISSUER",
+      "ARRW_JWT_AUDIENCE",
+      "ARRW_AUDIT_LOG_FILE",
+      "ARRW_CLIENT_REQUESTS_PER_SECOND",
+      "ARRW_CLIENT_MAX_REQUESTS",
+      "ARRW_CLIENT_MAX_STREAMS",
     ],
     env,
   );
+  const problem = exposureProblem(config);
+  if (problem !== undefined) throw new ConfigError([problem]);
+  return config;
 }

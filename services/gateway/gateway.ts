@@ -10,10 +10,10 @@ import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
 import { LibraryServiceService } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import { QueueServiceService } from "../../proto/gen/arrwdb/v1/queues.ts";
+import { createGuard } from "./access/create-guard.ts";
 import type { Api } from "./api.ts";
 import type { GatewayConfig } from "./config.ts";
 import { Downloads } from "./downloads.ts";
-import { Guard } from "./guard.ts";
 import { IndexClient } from "./index-client.ts";
 import { JobItems } from "./job-items.ts";
 import { JobWatches } from "./job-watches.ts";
@@ -78,7 +78,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     scheduler: () => scheduler.unready(),
     index: () => index.unready(),
   };
-  const guard = new Guard();
+  const { guard, parts: guardParts } = createGuard(config, log, registry);
   const jobs = jobHandlers({ scheduler, index, spool, watches, logs, jobWatches, downloads, items });
   const libraries = libraryHandlers(index, (embedding, options) =>
     createProvider(embedding, options, remote),
@@ -116,7 +116,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     checks,
   });
   return {
-    parts: [probes, scheduler, index, nats, streams, feed, watches, jobWatches, logs, server],
+    parts: [...guardParts, probes, scheduler, index, nats, streams, feed, watches, jobWatches, logs, server],
     server,
     probes,
   };
