@@ -14,9 +14,21 @@ export function begin<
     log.info({ settings: redacted(config) }, `${service} starts`);
     return { config, log };
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    const log = createLog(service, "info");
-    for (const problem of error.message.split("\n")) log.fatal(problem);
-    process.exit(1);
+    return exit(error, createLog(service, "info"));
   }
+}
+
+/** What is found to be wrong with settings later, in the files that they name, ends the process likewise. */
+export function orExit<T>(log: Logger, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    return exit(error, log);
+  }
+}
+
+function exit(error: unknown, log: Logger): never {
+  if (!(error instanceof ConfigError)) throw error;
+  for (const problem of error.message.split("\n")) log.fatal(problem);
+  process.exit(1);
 }

@@ -1,6 +1,13 @@
 import { LRUCache } from "lru-cache";
 import { ArrwError, notFound } from "../../platform/errors.ts";
-import { channelUnready, connect, type OutgoingCall, unary, unaryBytes } from "../../platform/grpc/client.ts";
+import {
+  type ConnectOptions,
+  channelUnready,
+  connect,
+  type OutgoingCall,
+  unary,
+  unaryBytes,
+} from "../../platform/grpc/client.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import type { Library } from "../../proto/gen/arrwdb/v1/libraries.ts";
@@ -26,16 +33,18 @@ const ASK_TIMEOUT_MS = 5_000;
 export class IndexClient implements Part {
   readonly name = "index client";
   readonly #address: string;
+  readonly #tls: ConnectOptions["tls"];
   readonly #known = new LRUCache<string, KnownLibrary>({ max: REMEMBERED_LIBRARIES, ttl: REMEMBERED_MS });
   readonly #asked = new Map<string, Promise<KnownLibrary>>();
   #client: IndexServiceClient | undefined;
 
-  constructor(address: string) {
+  constructor(address: string, tls?: ConnectOptions["tls"]) {
     this.#address = address;
+    this.#tls = tls;
   }
 
   async start(): Promise<void> {
-    this.#client = connect(IndexServiceClient, this.#address);
+    this.#client = connect(IndexServiceClient, this.#address, { tls: this.#tls });
     channelUnready(this.#client);
   }
 

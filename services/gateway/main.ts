@@ -1,7 +1,8 @@
 import { runProcess } from "../../platform/lifecycle.ts";
-import { begin } from "../../platform/startup.ts";
+import { begin, orExit } from "../../platform/startup.ts";
 import { loadGatewayConfig } from "./config.ts";
 import { createGateway } from "./gateway.ts";
 
 const { config, log } = begin("gateway", loadGatewayConfig);
-await runProcess(createGateway(config, log).parts, log);
+const gateway = orExit(log, () => createGateway(config, log));
+await runProcess(gateway.parts, log);

@@ -1,5 +1,5 @@
 import { type ArrwError, toArrwError, unavailable } from "../../platform/errors.ts";
-import { channelUnready, connect, unaryBytes } from "../../platform/grpc/client.ts";
+import { type ConnectOptions, channelUnready, connect, unaryBytes } from "../../platform/grpc/client.ts";
 import {
   SchedulerServiceClient,
   SchedulerServiceService,
@@ -29,12 +29,14 @@ const NOTHING = Buffer.alloc(0);
 
 export class SchedulerChannels {
   readonly #configured: readonly string[];
+  readonly #options: ConnectOptions;
   /** In the order of their last use. */
   readonly #channels = new Map<string, Channel>();
   #closed = true;
 
-  constructor(configured: readonly string[]) {
+  constructor(configured: readonly string[], tls?: ConnectOptions["tls"]) {
     this.#configured = configured;
+    this.#options = { ...CHANNEL_OPTIONS, tls };
   }
 
   open(): void {
@@ -90,7 +92,7 @@ export class SchedulerChannels {
     let channel = this.#channels.get(address);
     if (!channel) {
       this.#makeRoom();
-      channel = { client: connect(SchedulerServiceClient, address, CHANNEL_OPTIONS), calls: 0 };
+      channel = { client: connect(SchedulerServiceClient, address, this.#options), calls: 0 };
     } else this.#channels.delete(address);
     this.#channels.set(address, channel);
     return channel;

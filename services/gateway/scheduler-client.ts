@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type ArrwError, toArrwError, unavailable } from "../../platform/errors.ts";
+import type { ConnectOptions } from "../../platform/grpc/client.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import { LeaderFinder } from "./leader-finder.ts";
 import { isAway } from "./repeat.ts";
@@ -46,9 +47,9 @@ export class SchedulerClient implements Part {
   #stopped = false;
 
   /** `addresses`: "host:port[,host:port]". */
-  constructor(addresses: string) {
+  constructor(addresses: string, tls?: ConnectOptions["tls"]) {
     const configured = [...new Set(addresses.split(","))];
-    this.#channels = new SchedulerChannels(configured);
+    this.#channels = new SchedulerChannels(configured, tls);
     this.#finder = new LeaderFinder({
       addresses: configured,
       ask: (address) => this.#channels.ask(address),

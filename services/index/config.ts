@@ -1,4 +1,6 @@
 import { loadConfig, type Settings } from "../../platform/config.ts";
+import { guardedExposure } from "../../platform/exposure.ts";
+import { TLS_SETTINGS } from "../../platform/tls.ts";
 
 const NAMES = [
   "ARRW_LOG_LEVEL",
@@ -14,11 +16,13 @@ const NAMES = [
   "ARRW_INDEX_WATCH_EVENTS",
   "ARRW_INDEX_GENERATION_RETENTION_MS",
   "ARRW_INDEX_MEMORY_LIMIT_BYTES",
+  ...TLS_SETTINGS,
+  "ARRW_ALLOW_UNAUTHENTICATED",
 ] as const;
 
 export type IndexConfig = Settings<(typeof NAMES)[number]>;
 
 /** @throws ConfigError */
 export function loadIndexConfig(env: NodeJS.ProcessEnv): IndexConfig {
-  return loadConfig(NAMES, env);
+  return guardedExposure(loadConfig(NAMES, env));
 }

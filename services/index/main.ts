@@ -2,7 +2,8 @@ import { join, resolve } from "node:path";
 import { GrpcServer } from "../../platform/grpc/server.ts";
 import { runProcess } from "../../platform/lifecycle.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
-import { begin } from "../../platform/startup.ts";
+import { begin, orExit } from "../../platform/startup.ts";
+import { Tls } from "../../platform/tls.ts";
 import { buildService } from "./builds-rpc.ts";
 import { changeService } from "./changes-rpc.ts";
 import { loadIndexConfig } from "./config.ts";
@@ -17,6 +18,7 @@ const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 
 const { config, log } = begin("index", loadIndexConfig);
 const registry = createRegistry("index");
+const tls = orExit(log, () => new Tls({ settings: config, log, registry }));
 const pool = new VectorPool({
   threads: config.ARRW_INDEX_SEARCH_THREADS,
   cacheBytes: config.ARRW_INDEX_VECTOR_CACHE_BYTES,
@@ -52,11 +54,13 @@ const server = new GrpcServer({
   registry,
   maxReceiveBytes: MAX_RECEIVE_BYTES,
   defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
+  tls,
 });
 const probes = new ProbeListener({
   host: config.ARRW_HOST,
   port: config.ARRW_INDEX_HTTP_PORT,
   registry,
   checks: { libraries: () => libraries.unready },
+  tls,
 });
-await runProcess([probes, pool, libraries, server], log);
+await runProcess([tls, probes, pool, libraries, server], log);

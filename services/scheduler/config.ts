@@ -1,11 +1,13 @@
 import { hostname } from "node:os";
 import { loadConfig } from "../../platform/config.ts";
+import { guardedExposure } from "../../platform/exposure.ts";
+import { TLS_SETTINGS } from "../../platform/tls.ts";
 
 export type SchedulerConfig = ReturnType<typeof loadSchedulerConfig>;
 
-/** What the scheduler takes from the environment. */
+/** What the scheduler takes from the environment. @throws ConfigError */
 export function loadSchedulerConfig(env: NodeJS.ProcessEnv) {
-  return loadConfig(
+  const config = loadConfig(
     [
       "ARRW_NATS_URL",
       "ARRW_NATS_REPLICAS",
@@ -24,9 +26,12 @@ export function loadSchedulerConfig(env: NodeJS.ProcessEnv) {
       "ARRW_RETENTION_MAX_AGE_MS",
       "ARRW_RETENTION_MAX_JOBS",
       "ARRW_MAX_ACTIVE_JOBS",
+      ...TLS_SETTINGS,
+      "ARRW_ALLOW_UNAUTHENTICATED",
     ],
     env,
   );
+  return guardedExposure(config);
 }
 
 /** Every address of the machine: nobody else can connect to these. */

@@ -7,7 +7,8 @@ import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
-import { begin } from "../../platform/startup.ts";
+import { begin, orExit } from "../../platform/startup.ts";
+import { Tls } from "../../platform/tls.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import { advertisedAddress, loadSchedulerConfig } from "./config.ts";
 import { Leader } from "./leader.ts";
@@ -21,8 +22,9 @@ const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 const { config, log } = begin("scheduler", loadSchedulerConfig);
 
 const registry = createRegistry("scheduler");
+const tls = orExit(log, () => new Tls({ settings: config, log, registry }));
 const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-scheduler", log, registry });
-const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS);
+const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS, { tls });
 const storePath = join(config.ARRW_DATA_DIR, "scheduler", `store-${config.ARRW_SCHEDULER_GRPC_PORT}`);
 const metrics = new SchedulerMetrics(registry, () => leader.current());
 const leader: Leader = new Leader({
@@ -51,6 +53,7 @@ const probes = new ProbeListener({
   port: config.ARRW_SCHEDULER_HTTP_PORT,
   registry,
   checks: { nats: () => nats.unready(), leader: () => leader.unready() },
+  tls,
 });
 const server = new GrpcServer({
   host: config.ARRW_HOST,
@@ -60,6 +63,7 @@ const server = new GrpcServer({
   registry,
   maxReceiveBytes: MAX_RECEIVE_BYTES,
   defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
+  tls,
 });
 const streams = part(
   "streams",
@@ -80,4 +84,4 @@ const indexChannel = part(
 );
 
 // The port is bound before leadership is asked for: an earlier process at this address is then known to be gone.
-await runProcess([probes, indexChannel, nats, streams, server, leader], log);
+await runProcess([tls, probes, indexChannel, nats, streams, server, leader], log);

@@ -1,5 +1,6 @@
 import { loadConfig, type Settings } from "../../platform/config.ts";
 import { EMBEDDING_SETTINGS } from "../../platform/embedding/remote-embedding.ts";
+import { TLS_SETTINGS } from "../../platform/tls.ts";
 
 const NAMES = [
   "ARRW_NATS_URL",
@@ -15,6 +16,7 @@ const NAMES = [
   ...EMBEDDING_SETTINGS,
   "ARRW_EXPORT_RETENTION_MS",
   "ARRW_JOB_LOG_LEVEL",
+  ...TLS_SETTINGS,
 ] as const;
 
 export type WorkerConfig = Settings<(typeof NAMES)[number]>;

@@ -6,7 +6,8 @@ import { part, runProcess } from "../../platform/lifecycle.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
-import { begin } from "../../platform/startup.ts";
+import { begin, orExit } from "../../platform/startup.ts";
+import { Tls } from "../../platform/tls.ts";
 import { BuildServiceClient } from "../../proto/gen/arrwdb/index/v1/builds.ts";
 import { ExportServiceClient } from "../../proto/gen/arrwdb/index/v1/exports.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
@@ -25,8 +26,9 @@ import { Worker } from "./worker.ts";
 const { config, log } = begin("worker", loadWorkerConfig);
 
 const registry = createRegistry("worker");
+const tls = orExit(log, () => new Tls({ settings: config, log, registry }));
 const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-worker", log, registry });
-const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS);
+const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS, { tls });
 const remote = new RemoteEmbedding({
   settings: config,
   patience: jobPatience(config.ARRW_EMBEDDING_TIMEOUT_MS),
@@ -88,6 +90,7 @@ const probes = new ProbeListener({
   port: config.ARRW_WORKER_HTTP_PORT,
   registry,
   checks: { nats: () => nats.unready(), scheduler: () => worker.unready() },
+  tls,
 });
 const indexChannel = part(
   "index channel",
@@ -95,4 +98,4 @@ const indexChannel = part(
   async () => index.close(),
 );
 
-await runProcess([probes, indexChannel, nats, worker], log);
+await runProcess([tls, probes, indexChannel, nats, worker], log);
