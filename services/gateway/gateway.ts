@@ -8,6 +8,7 @@ import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
+import { Tls } from "../../platform/tls.ts";
 import { LibraryServiceService } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import { QueueServiceService } from "../../proto/gen/arrwdb/v1/queues.ts";
 import { createGuard } from "./access/create-guard.ts";
@@ -44,9 +45,10 @@ export interface Gateway {
 /** The gateway's parts, wired. */
 export function createGateway(config: GatewayConfig, log: Logger): Gateway {
   const registry = createRegistry("gateway");
+  const tls = new Tls({ settings: config, log, registry });
   const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-gateway", log, registry });
-  const scheduler = new SchedulerClient(config.ARRW_SCHEDULER_ADDRESS);
-  const index = new IndexClient(config.ARRW_INDEX_ADDRESS);
+  const scheduler = new SchedulerClient(config.ARRW_SCHEDULER_ADDRESS, tls);
+  const index = new IndexClient(config.ARRW_INDEX_ADDRESS, tls);
   const remote = new RemoteEmbedding({
     settings: config,
     patience: queryPatience(config.ARRW_EMBEDDING_QUERY_TIMEOUT_MS),
@@ -108,15 +110,30 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     tooLargeHint:
       "stream documents of at most 4,000,000 bytes each with ImportDocuments, or split the request into several calls",
     defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
+    tls,
   });
   const probes = new ProbeListener({
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_HTTP_PORT,
     registry,
     checks,
+    tls,
   });
   return {
-    parts: [...guardParts, probes, scheduler, index, nats, streams, feed, watches, jobWatches, logs, server],
+    parts: [
+      tls,
+      ...guardParts,
+      probes,
+      scheduler,
+      index,
+      nats,
+      streams,
+      feed,
+      watches,
+      jobWatches,
+      logs,
+      server,
+    ],
     server,
     probes,
   };
