@@ -1,4 +1,5 @@
 import { isIPv4 } from "node:net";
+import { ConfigError } from "./config.ts";
 
 /** What a listener that others can reach needs: somebody to prove who calls, unless the operator wants it open. */
 
@@ -34,4 +35,11 @@ export function exposureProblem(settings: Exposure): string | undefined {
     `ARRW_HOST: ${host} is reached from other machines, and nobody there would have to prove who they are; ` +
     `set ${measures}, or ARRW_ALLOW_UNAUTHENTICATED=true if the network itself keeps others out`
   );
+}
+
+/** The settings, checked. @throws ConfigError when the service must not listen there */
+export function guardedExposure<T extends Exposure>(settings: T): T {
+  const problem = exposureProblem(settings);
+  if (problem !== undefined) throw new ConfigError([problem]);
+  return settings;
 }

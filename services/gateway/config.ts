@@ -1,6 +1,6 @@
-import { ConfigError, loadConfig } from "../../platform/config.ts";
+import { loadConfig } from "../../platform/config.ts";
 import { EMBEDDING_SETTINGS } from "../../platform/embedding/remote-embedding.ts";
-import { exposureProblem } from "../../platform/exposure.ts";
+import { guardedExposure } from "../../platform/exposure.ts";
 import { TLS_SETTINGS } from "../../platform/tls.ts";
 
 export type GatewayConfig = ReturnType<typeof loadGatewayConfig>;
@@ -37,7 +37,5 @@ export function loadGatewayConfig(env: NodeJS.ProcessEnv) {
     ],
     env,
   );
-  const problem = exposureProblem(config);
-  if (problem !== undefined) throw new ConfigError([problem]);
-  return config;
+  return guardedExposure(config);
 }

@@ -19,7 +19,8 @@ test("a scheduler advertises what it is told, else where it listens, else the ma
   const advertised = (env: Readonly<Record<string, string>>): string =>
     advertisedAddress(loadSchedulerConfig(env));
   assert.equal(advertised({}), "127.0.0.1:50052");
-  assert.equal(advertised({ ARRW_HOST: "0.0.0.0", ARRW_SCHEDULER_GRPC_PORT: "7000" }), `${hostname()}:7000`);
+  const open = { ARRW_HOST: "0.0.0.0", ARRW_ALLOW_UNAUTHENTICATED: "true" };
+  assert.equal(advertised({ ...open, ARRW_SCHEDULER_GRPC_PORT: "7000" }), `${hostname()}:7000`);
   assert.equal(advertised({ ARRW_SCHEDULER_ADVERTISE_ADDRESS: "scheduler-1:50052" }), "scheduler-1:50052");
   assert.throws(() => advertised({ ARRW_SCHEDULER_ADVERTISE_ADDRESS: "scheduler-1" }), /host:port/);
 });
