@@ -1,4 +1,3 @@
-import { once as onceEvent } from "node:events";
 import type {
   handleUnaryCall,
   ServerDuplexStream,
@@ -10,6 +9,7 @@ import type {
 } from "@grpc/grpc-js";
 import { ArrwError, toArrwError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { Outgoing } from "./outgoing.ts";
 import { toStatus } from "./status.ts";
 
 /**
@@ -77,8 +77,12 @@ export interface ImplementedService {
 
 export interface CallRuntime {
   readonly log: Logger;
-  readonly stopping: AbortSignal;
+  /** All calls, for the server to end. */
+  readonly running: Set<AbortController>;
+  /** Why calls are not begun any more. */
+  stopping(): ArrwError | undefined;
   readonly defaultTimeoutMs: number;
+  complete(error: ArrwError): ArrwError;
   observe(method: string, code: string, seconds: number): void;
 }
 
@@ -120,8 +124,10 @@ type AnyCall =
 
 interface OpenCall {
   readonly context: CallContext;
-  /** Reports the call's end and lets go of timers and listeners. */
-  close(error?: ArrwError): void;
+  /** Reports the call's end and lets go of its listeners. */
+  close(): void;
+  /** The same for a call that failed. @returns what grpc-js takes as its error */
+  fail(thrown: unknown): ReturnType<typeof toStatus>;
 }
 
 function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): OpenCall {
@@ -130,12 +136,18 @@ function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): Ope
   const given = call.getDeadline();
   const asked = given instanceof Date ? given.getTime() : given;
   const deadlineMs = Number.isFinite(asked) ? asked : Date.now() + runtime.defaultTimeoutMs;
-  const onCancelled = (): void => abort.abort(new ArrwError("CANCELLED", "the client cancelled the call"));
-  const onStopping = (): void =>
-    abort.abort(new ArrwError("UNAVAILABLE", "the server is stopping", { retryAfterMs: 500 }));
+  const onCancelled = (): void => abort.abort(endedBy(deadlineMs));
   (call as ServerUnaryCall<unknown, unknown>).on("cancelled", onCancelled);
-  if (runtime.stopping.aborted) onStopping();
-  else runtime.stopping.addEventListener("abort", onStopping, { once: true });
+  const stopping = runtime.stopping();
+  if (stopping) abort.abort(stopping);
+  else runtime.running.add(abort);
+  const close = (error?: ArrwError): void => {
+    (call as ServerUnaryCall<unknown, unknown>).off("cancelled", onCancelled);
+    runtime.running.delete(abort);
+    runtime.observe(method.path, error?.code ?? "OK", (performance.now() - startedAt) / 1000);
+    if (error?.code === "INTERNAL")
+      runtime.log.error({ err: error.cause ?? error, method: method.path }, "call failed");
+  };
   return {
     context: {
       peer: peerOf(call),
@@ -146,14 +158,20 @@ function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): Ope
         return typeof value === "string" ? value : undefined;
       },
     },
-    close: (error) => {
-      (call as ServerUnaryCall<unknown, unknown>).off("cancelled", onCancelled);
-      runtime.stopping.removeEventListener("abort", onStopping);
-      runtime.observe(method.path, error?.code ?? "OK", (performance.now() - startedAt) / 1000);
-      if (error?.code === "INTERNAL")
-        runtime.log.error({ err: error.cause ?? error, method: method.path }, "call failed");
+    close: () => close(),
+    fail: (thrown) => {
+      const error = runtime.complete(toArrwError(abort.signal.aborted ? abort.signal.reason : thrown));
+      close(error);
+      return toStatus(error);
     },
   };
+}
+
+/** grpc-js doesn't say why a call is over. */
+function endedBy(deadlineMs: number): ArrwError {
+  return Date.now() >= deadlineMs
+    ? new ArrwError("DEADLINE_EXCEEDED", "the call's deadline has passed")
+    : new ArrwError("CANCELLED", "the client cancelled the call");
 }
 
 function peerOf(call: AnyCall): Peer {
@@ -169,17 +187,13 @@ function bindUnary(
   runtime: CallRuntime,
 ): handleUnaryCall<unknown, unknown> {
   return (call, callback) => {
-    const { context, close } = openCall(call, method, runtime);
+    const { context, close, fail } = openCall(call, method, runtime);
     invoke(() => handler(call.request, context)).then(
       (response) => {
         close();
         callback(null, response);
       },
-      (thrown: unknown) => {
-        const error = toArrwError(thrown);
-        close(error);
-        callback(toStatus(error));
-      },
+      (thrown: unknown) => callback(fail(thrown)),
     );
   };
 }
@@ -204,12 +218,13 @@ function respond(
   runtime: CallRuntime,
   responses: (context: CallContext) => AsyncIterable<unknown>,
 ): void {
-  const { context, close } = openCall(call, method, runtime);
+  const { context, close, fail } = openCall(call, method, runtime);
   const run = async (): Promise<void> => {
+    const outgoing = new Outgoing(call, context.signal);
     for await (const message of responses(context)) {
       if (context.signal.aborted) throw context.signal.reason;
-      if (call.write(message)) continue;
-      await onceEvent(call, "drain", { signal: context.signal }).catch(() => undefined);
+      const full = outgoing.write(Buffer.isBuffer(message) ? message : method.responseSerialize(message));
+      if (full) await outgoing.room();
     }
     if (context.signal.aborted) throw context.signal.reason;
   };
@@ -218,11 +233,7 @@ function respond(
       close();
       call.end();
     },
-    (thrown: unknown) => {
-      const error = toArrwError(thrown);
-      close(error);
-      call.emit("error", toStatus(error));
-    },
+    (thrown: unknown) => call.emit("error", fail(thrown)),
   );
 }
 
@@ -232,15 +243,22 @@ async function* untilAborted(
   signal: AbortSignal,
 ): AsyncGenerator<unknown> {
   const iterator = call.iterator({ destroyOnReturn: false });
-  const aborted = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
-  aborted.catch(() => undefined);
-  for (;;) {
-    const next = await Promise.race([iterator.next(), aborted]);
-    if (next.done) return;
-    yield next.value;
+  // Not a race with one promise for all: that would keep every message until the call ends.
+  let refuse: ((reason: unknown) => void) | undefined;
+  const onAbort = (): void => refuse?.(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    for (;;) {
+      const next = await new Promise<IteratorResult<unknown>>((resolve, reject) => {
+        refuse = reject;
+        if (signal.aborted) onAbort();
+        else iterator.next().then(resolve, reject);
+      });
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
   }
 }
 
@@ -253,7 +271,7 @@ function bindClientStream(
     call: ServerReadableStream<unknown, unknown>,
     callback: (error: unknown, value?: unknown) => void,
   ): void => {
-    const { context, close } = openCall(call, method, runtime);
+    const { context, close, fail } = openCall(call, method, runtime);
     // A stream that breaks, or a stopping server, must end the handler's iteration.
     context.signal.addEventListener("abort", () => call.destroy(context.signal.reason), { once: true });
     call.on("error", () => undefined);
@@ -262,11 +280,7 @@ function bindClientStream(
         close();
         callback(null, response);
       },
-      (thrown: unknown) => {
-        const error = toArrwError(context.signal.aborted ? context.signal.reason : thrown);
-        close(error);
-        callback(toStatus(error));
-      },
+      (thrown: unknown) => callback(fail(thrown)),
     );
   };
 }

@@ -1,11 +1,12 @@
-import { setMaxListeners } from "node:events";
-import { Server, ServerCredentials, ServerInterceptingCall, type ServerInterceptor } from "@grpc/grpc-js";
-import { ArrwError } from "../errors.ts";
+import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
+import { ArrwError, unavailable } from "../errors.ts";
 import type { Part } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Histogram, type Registry } from "../metrics.ts";
-import type { CallRuntime, ImplementedService } from "./calls.ts";
+import type { CallRuntime, ImplementedService, MethodShape } from "./calls.ts";
+import { type ConnectionLimits, Connections, UNKNOWN_METHOD } from "./connections.ts";
 import { toStatus } from "./status.ts";
+import { wireCalls } from "./wire-calls.ts";
 
 export {
   type CallContext,
@@ -31,55 +32,63 @@ export interface GrpcServerOptions {
   readonly defaultTimeoutMs: number;
   /** Default: without TLS. */
   readonly tls?: { readonly serverCredentials: ServerCredentials } | undefined;
+  /** What every error becomes before it is sent: what its client needs to know is added here. */
+  readonly complete?: (error: ArrwError) => ArrwError;
+  /** Default: a ping every 20 s, answered within 10 s; a connection without calls is closed after 10 minutes. */
+  readonly keepalive?: Keepalive;
+  readonly limits?: ConnectionLimits;
 }
+
+export interface Keepalive {
+  readonly timeMs: number;
+  readonly timeoutMs: number;
+  readonly idleMs: number;
+}
+
+const KEEPALIVE: Keepalive = { timeMs: 20_000, timeoutMs: 10_000, idleMs: 600_000 };
+/** Of one connection. */
+const MAX_STREAMS = 20_000;
 
 const DRAIN_MS = 2_000;
-
-/**
- * grpc-js answers some mistakes of clients by itself, with INTERNAL or a text that helps nobody. It does so past all
- * interceptors, on the innermost call: hence the replaced method. Bytes above the limit are never gathered.
- */
-function nameClientMistakes(options: GrpcServerOptions): ServerInterceptor {
-  const { maxReceiveBytes, tooLargeHint } = options;
-  const tooLarge = new ArrwError(
-    "RESOURCE_EXHAUSTED",
-    `the message is larger than ${maxReceiveBytes} bytes${tooLargeHint ? `: ${tooLargeHint}` : ""}`,
-    { reason: "MESSAGE_TOO_LARGE", metadata: { max_bytes: String(maxReceiveBytes) } },
-  );
-  return (_method, call) => {
-    const send = call.sendStatus.bind(call);
-    call.sendStatus = (status) => {
-      const text = status.metadata ? "" : status.details;
-      if (/^Received message (larger than max|that decompresses)/.test(text)) send(toStatus(tooLarge));
-      else if (/^(Error deserializing request|Failed to decompress|Invalid grpc-timeout)/.test(text)) {
-        send(toStatus(new ArrwError("INVALID_ARGUMENT", `the message can't be read: ${text}`)));
-      } else send(status);
-    };
-    return new ServerInterceptingCall(call);
-  };
-}
+const MAX_PATH_LENGTH = 200;
 
 export class GrpcServer implements Part {
   readonly name = "grpc server";
   readonly #options: GrpcServerOptions;
-  readonly #stopping = new AbortController();
+  readonly #connections: Connections;
+  readonly #running = new Set<AbortController>();
   readonly #server: Server;
+  #stopping: ArrwError | undefined;
   #port = 0;
   #stopped: Promise<void> | undefined;
 
   constructor(options: GrpcServerOptions) {
     this.#options = options;
-    // Every running call listens.
-    setMaxListeners(0, this.#stopping.signal);
-    const { registry, log, defaultTimeoutMs } = options;
+    const { services, defaultTimeoutMs, keepalive = KEEPALIVE } = options;
+    const methods = services.flatMap(({ definition }) => Object.values(definition) as MethodShape[]);
+    const byPath = new Map(methods.map((method) => [method.path, method] as const));
+    this.#connections = new Connections(byPath, defaultTimeoutMs, options.limits);
+    const complete = options.complete ?? ((error) => error);
     this.#server = new Server({
       "grpc.max_receive_message_length": options.maxReceiveBytes,
       "grpc.max_send_message_length": 64 * 1024 * 1024,
-      "grpc.keepalive_time_ms": 20_000,
-      "grpc.keepalive_timeout_ms": 10_000,
+      "grpc.max_concurrent_streams": MAX_STREAMS,
+      "grpc.max_connection_idle_ms": keepalive.idleMs,
+      "grpc.keepalive_time_ms": keepalive.timeMs,
+      "grpc.keepalive_timeout_ms": keepalive.timeoutMs,
       "grpc.keepalive_permit_without_calls": 1,
-      interceptors: [nameClientMistakes(options)],
+      // Nobody asks for it, and it keeps a record of every call.
+      "grpc.enable_channelz": 0,
+      interceptors: [wireCalls(this.#connections, { ...options, complete })],
     });
+    this.#connections.attach(this.#server);
+    const runtime = this.#runtime(complete);
+    for (const service of services) this.#server.addService(service.definition, service.bind(runtime));
+    this.#answerUnknownMethods(complete);
+  }
+
+  #runtime(complete: (error: ArrwError) => ArrwError): CallRuntime {
+    const { registry, log, defaultTimeoutMs } = this.#options;
     const latency = new Histogram({
       name: "arrw_grpc_server_seconds",
       help: "Duration of gRPC calls served",
@@ -87,19 +96,26 @@ export class GrpcServer implements Part {
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60],
       registers: [registry],
     });
-    const runtime: CallRuntime = {
+    return {
       log,
-      stopping: this.#stopping.signal,
+      running: this.#running,
+      stopping: () => this.#stopping,
       defaultTimeoutMs,
+      complete,
       observe: (method, code, seconds) => latency.observe({ method, code }, seconds),
     };
-    for (const service of options.services)
-      this.#server.addService(service.definition, service.bind(runtime));
   }
 
-  /** The grpc-js server, for services that come from a library (reflection, health). */
-  get raw(): Server {
-    return this.#server;
+  #answerUnknownMethods(complete: (error: ArrwError) => ArrwError): void {
+    const answer = (call: ServerDuplexStream<unknown, unknown>): void => {
+      const path = this.#connections.arrival.path.slice(0, MAX_PATH_LENGTH);
+      const error = new ArrwError("UNIMPLEMENTED", `there is no method ${path}`, {
+        reason: "METHOD_NOT_FOUND",
+      });
+      call.emit("error", toStatus(complete(error)));
+    };
+    const nothing = (): Buffer => Buffer.alloc(0);
+    this.#server.register(UNKNOWN_METHOD, answer, nothing, nothing, "bidi");
   }
 
   get port(): number {
@@ -121,13 +137,22 @@ export class GrpcServer implements Part {
   /** Ends streams with UNAVAILABLE, gives unary calls 2 s, then closes. */
   stop(): Promise<void> {
     this.#stopped ??= new Promise((resolve) => {
-      const force = setTimeout(() => this.#server.forceShutdown(), DRAIN_MS);
+      const force = setTimeout(() => this.#connections.destroy(), DRAIN_MS);
       this.#server.tryShutdown(() => {
         clearTimeout(force);
+        this.#connections.stop();
         resolve();
       });
-      this.#stopping.abort();
+      this.#stopping = unavailable("the server is stopping", { retryAfterMs: 500 });
+      for (const call of this.#running) call.abort(this.#stopping);
     });
     return this.#stopped;
+  }
+
+  /** Stops as a killed process does: every connection breaks in the midst of its calls. */
+  crash(): Promise<void> {
+    const stopped = this.stop();
+    this.#connections.destroy();
+    return stopped;
   }
 }

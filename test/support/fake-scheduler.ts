@@ -81,8 +81,7 @@ export class FakeScheduler {
 
   /** Breaks every connection in the midst of its calls, as a killed process does; `start` brings it back. */
   async crash(): Promise<void> {
-    for (const server of this.#servers) server.raw.forceShutdown();
-    await this.stop();
+    await Promise.all(this.#servers.splice(0).map((server) => server.crash()));
   }
 
   /** Makes the next revision of a job, known here at once; `journal` false leaves the journal without it. */
