@@ -1,4 +1,4 @@
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { TlsOptions } from "node:tls";
 import { collectDefaultMetrics, Registry } from "prom-client";
@@ -33,13 +33,48 @@ export interface HttpsSource {
 }
 
 /** A server of HTTP, or of HTTPS where there is a certificate; a renewed one is taken up. */
-export function createHttpServer(tls: HttpsSource | undefined, listener: RequestListener): Server {
+export function createHttpServer(
+  tls: HttpsSource | undefined,
+  listener: RequestListener,
+  limits: ServerOptions = {},
+): Server {
   const options = tls?.httpsOptions;
-  if (!tls || !options) return createServer(listener);
-  const server = createTlsServer(options, listener);
+  if (!tls || !options) return createServer(limits, listener);
+  const server = createTlsServer({ ...limits, ...options }, listener);
   const forget = tls.onRenewal((renewed) => server.setSecureContext(renewed));
   server.once("close", forget);
   return server;
+}
+
+export interface ProbeAnswer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+const TEXT = "text/plain; charset=utf-8";
+
+/** What every service answers to `/healthz`, `/readyz` and `/metrics`; 404 for other paths. */
+export async function probeAnswer(
+  path: string | undefined,
+  { registry, checks }: Pick<ProbeListenerOptions, "registry" | "checks">,
+): Promise<ProbeAnswer> {
+  switch (path) {
+    case "/healthz":
+      return { status: 200, type: TEXT, body: "ok\n" };
+    case "/readyz": {
+      const reasons = Object.entries(checks).flatMap(([name, check]) => {
+        const reason = check();
+        return reason === undefined ? [] : [`${name}: ${reason}`];
+      });
+      const body = `${reasons.length === 0 ? "ready" : reasons.join("\n")}\n`;
+      return { status: reasons.length === 0 ? 200 : 503, type: TEXT, body };
+    }
+    case "/metrics":
+      return { status: 200, type: registry.contentType, body: await registry.metrics() };
+    default:
+      return { status: 404, type: TEXT, body: "not found: /metrics, /healthz and /readyz are here\n" };
+  }
 }
 
 /** HTTP: `/metrics` (Prometheus), `/healthz` (the process answers), `/readyz` (503 with reasons until ready). */
@@ -61,25 +96,9 @@ export class ProbeListener implements Part {
   async start(): Promise<void> {
     const { host, port, registry, checks, tls } = this.#options;
     const server = createHttpServer(tls, (request, response) => {
-      const path = request.url?.split("?")[0];
-      const text = (status: number, body: string, type = "text/plain; charset=utf-8"): void => {
-        response.writeHead(status, { "content-type": type }).end(body);
-      };
-      if (path === "/healthz") return text(200, "ok\n");
-      if (path === "/readyz") {
-        const reasons = Object.entries(checks).flatMap(([name, check]) => {
-          const reason = check();
-          return reason === undefined ? [] : [`${name}: ${reason}`];
-        });
-        return text(
-          reasons.length === 0 ? 200 : 503,
-          `${reasons.length === 0 ? "ready" : reasons.join("\n")}\n`,
-        );
-      }
-      if (path !== "/metrics") return text(404, "not found: /metrics, /healthz and /readyz are here\n");
-      registry.metrics().then(
-        (body) => text(200, body, registry.contentType),
-        (error: unknown) => text(500, `${String(error)}\n`),
+      probeAnswer(request.url?.split("?")[0], { registry, checks }).then(
+        ({ status, type, body }) => response.writeHead(status, { "content-type": type }).end(body),
+        (error: unknown) => response.writeHead(500, { "content-type": TEXT }).end(`${String(error)}\n`),
       );
     });
     server.requestTimeout = 10_000;

@@ -1,0 +1,91 @@
+import { ArrwError } from "../../../platform/errors.ts";
+import { isObject, type JsonObject } from "./json-shape.ts";
+
+/** JSON as the HTTP door takes it: what JSON.parse lets pass in silence is refused. */
+
+/** Metadata may be 32 levels deep, a few levels down in a document in a request. */
+const MAX_LEVELS = 64;
+const MAX_KEYS_COMPARED = 1_000_000;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COLON = 0x3a;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+/** A copy of such an object has another prototype. */
+const FORBIDDEN_KEY = "__proto__";
+
+/**
+ * The object that the bytes are as JSON.
+ * @throws ArrwError INVALID_ARGUMENT: not UTF-8, malformed, a key twice in one object, "__proto__" as a key, more than
+ * 64 levels, anything but an object; `what` names the text in the message
+ */
+export function parseJsonObject(bytes: Uint8Array, what = "the body"): JsonObject {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw malformed(`${what} is not UTF-8`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw malformed(`${what} is not JSON: ${error instanceof Error ? error.message.slice(0, 200) : ""}`);
+  }
+  checkStructure(text, what);
+  if (!isObject(value)) throw malformed(`${what} is JSON, but not an object`);
+  return value;
+}
+
+function malformed(message: string): ArrwError {
+  return new ArrwError("INVALID_ARGUMENT", message, { reason: "MALFORMED_JSON" });
+}
+
+/** Of text that is JSON: its levels and its keys. */
+function checkStructure(text: string, what: string): void {
+  /** The keys so far of each open object, undefined for an array. */
+  const open: (Set<string> | undefined)[] = [];
+  let keys = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) {
+      const end = endOfString(text, at);
+      if (isKey(text, end)) {
+        keys += 1;
+        if (keys > MAX_KEYS_COMPARED) throw malformed(`${what} has more than 1,000,000 keys`);
+        addKey(open.at(-1), text.slice(at, end + 1), what);
+      }
+      at = end;
+    } else if (code === OPEN_BRACE || code === OPEN_BRACKET) {
+      open.push(code === OPEN_BRACE ? new Set() : undefined);
+      if (open.length > MAX_LEVELS) throw malformed(`${what} is more than ${MAX_LEVELS} levels deep`);
+    } else if (code === CLOSE_BRACE || code === CLOSE_BRACKET) {
+      open.pop();
+    }
+  }
+}
+
+/** Where the string that begins at `start` has its closing quote. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0;
+    while (text.charCodeAt(end - 1 - backslashes) === BACKSLASH) backslashes += 1;
+    if (backslashes % 2 === 0) return end;
+  }
+}
+
+function isKey(text: string, endOfIt: number): boolean {
+  let next = endOfIt + 1;
+  while (text.charCodeAt(next) <= 0x20) next += 1;
+  return text.charCodeAt(next) === COLON;
+}
+
+function addKey(keys: Set<string> | undefined, written: string, what: string): void {
+  const key: string = written.includes("\\") ? JSON.parse(written) : written.slice(1, -1);
+  if (key === FORBIDDEN_KEY) throw malformed(`${what} has a key "${FORBIDDEN_KEY}"`);
+  if (keys?.has(key))
+    throw malformed(`${what} has the key ${JSON.stringify(key.slice(0, 100))} twice in one object`);
+  keys?.add(key);
+}
