@@ -26,7 +26,7 @@ export class IndexWriter {
 
   async open(libraryId: string): Promise<void> {
     const call = { timeoutMs: 10_000 };
-    const { embeddingId } = await unary(this.#client, this.#client.getLibrary, { libraryId }, call);
+    const { embeddingId } = await unary(this.#client, this.#client.getLibrary, { visibleLibraries: [], libraryId }, call);
     this.#libraryId = libraryId;
     this.#embeddingId = embeddingId;
   }

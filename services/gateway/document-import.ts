@@ -1,6 +1,6 @@
 import { ArrwError, invalidArgument } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import { documentDigest } from "./document-digest.ts";
+import type { GatewayContext } from "./guard.ts";
 import { MAX_DOCUMENT_BYTES, type ReceivedImport, type ReceivedSubmit } from "./received.ts";
 import type { RequestDigest, Spool } from "./spool.ts";
 import { onlyJob, type Submissions } from "./submissions.ts";
@@ -19,8 +19,8 @@ export class DocumentImport {
   }
 
   /** Encoded ImportDocumentsResponse. @throws ArrwError */
-  async run(messages: AsyncIterable<ReceivedImport>, context: CallContext): Promise<Buffer> {
-    const { signal } = context;
+  async run(messages: AsyncIterable<ReceivedImport>, context: GatewayContext): Promise<Buffer> {
+    const { signal, principal } = context;
     const iterator = messages[Symbol.asyncIterator]();
     try {
       const header = await readHeader(iterator);
@@ -34,7 +34,7 @@ export class DocumentImport {
         throw invalidArgument([{ field: "document", description: "at least one; got 0" }]);
       }
       const deadlineMs = Math.max(context.deadlineMs, Date.now() + SUBMIT_TIMEOUT_MS);
-      return onlyJob(await this.#submissions.submit([submission], { deadlineMs, signal }));
+      return onlyJob(await this.#submissions.submit([submission], { deadlineMs, signal, principal }));
     } finally {
       await iterator.return?.().catch(() => undefined);
     }

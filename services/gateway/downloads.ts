@@ -1,8 +1,6 @@
 import { ArrwError, invalidArgument, notFound } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import { ObjectId } from "../../platform/nats/names.ts";
 import type { ObjectStore } from "../../platform/nats/objects.ts";
-import { GetJobRequest, SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import {
   type BatchExportResult,
   type DownloadExportRequest,
@@ -12,6 +10,8 @@ import {
   JobStatus,
 } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { isJobId } from "./domain/validation/ids.ts";
+import type { GatewayContext } from "./guard.ts";
+import { readJob } from "./job-reader.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 
 const TYPE = "batch_export";
@@ -36,7 +36,7 @@ export class Downloads {
   /** @throws ArrwError */
   async *read(
     { jobId, offset }: DownloadExportRequest,
-    context: CallContext,
+    context: GatewayContext,
   ): AsyncGenerator<DownloadExportResponse> {
     if (offset < 0n) throw invalidArgument([{ field: "offset", description: `at least 0; got ${offset}` }]);
     if (!isJobId(jobId)) throw notFound("job", jobId);
@@ -62,10 +62,9 @@ export class Downloads {
 
   async #file(
     jobId: string,
-    context: CallContext,
+    context: GatewayContext,
   ): Promise<{ readonly file: BatchExportResult; readonly writer: string }> {
-    const request = Buffer.from(GetJobRequest.encode({ jobId }).finish());
-    const reply = await this.#options.scheduler.call(SchedulerServiceService.getJob, request, context);
+    const reply = await readJob(this.#options.scheduler, jobId, context);
     const { job } = GetJobResponse.decode(reply);
     if (!job) throw notFound("job", jobId);
     const file = resultOf(job);

@@ -11,6 +11,7 @@ import {
 import type { Part } from "../../platform/lifecycle.ts";
 import { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import type { Library } from "../../proto/gen/arrwdb/v1/libraries.ts";
+import { type Principal, sees, visibleLibraries } from "./domain/principal.ts";
 import { isName } from "./domain/validation/ids.ts";
 import { repeatWhileUnavailable } from "./repeat.ts";
 
@@ -24,6 +25,8 @@ export interface KnownLibrary {
 export interface IndexCall {
   readonly deadlineMs: number;
   readonly signal: AbortSignal;
+  /** Libraries that it doesn't see aren't there. */
+  readonly principal: Principal;
 }
 
 const REMEMBERED_MS = 2_000;
@@ -68,12 +71,16 @@ export class IndexClient implements Part {
   }
 
   /**
-   * By id or unique name; as it was at most 2 s ago.
+   * By id or unique name, of those that the caller sees; as it was at most 2 s ago.
    * @throws ArrwError NOT_FOUND, also for what can't be a library's id or name
    */
   async library(idOrName: string, call: IndexCall): Promise<KnownLibrary> {
     if (!isName(idOrName)) throw notFound("library", idOrName);
-    return this.#known.get(idOrName) ?? repeatWhileUnavailable(() => this.#shared(idOrName), call);
+    const known = this.#known.get(idOrName);
+    if (known && sees(call.principal, known.library.libraryId)) return known;
+    // Who doesn't see it waits for the index all the same: as long as for one that isn't there.
+    const visible = visibleLibraries(call.principal);
+    return repeatWhileUnavailable(() => this.#shared(idOrName, visible), call);
   }
 
   /** What is known of it without asking; the same object until it is asked again. */
@@ -90,17 +97,19 @@ export class IndexClient implements Part {
   }
 
   /** Those who ask for the same library at the same time share one call. */
-  #shared(idOrName: string): Promise<KnownLibrary> {
-    const running = this.#asked.get(idOrName);
+  #shared(idOrName: string, visible: readonly string[]): Promise<KnownLibrary> {
+    const key = visible.length === 0 ? idOrName : JSON.stringify([idOrName, visible]);
+    const running = this.#asked.get(key);
     if (running) return running;
-    const asked = this.#ask(idOrName).finally(() => this.#asked.delete(idOrName));
-    this.#asked.set(idOrName, asked);
+    const asked = this.#ask(idOrName, visible).finally(() => this.#asked.delete(key));
+    this.#asked.set(key, asked);
     return asked;
   }
 
-  async #ask(idOrName: string): Promise<KnownLibrary> {
+  async #ask(idOrName: string, visible: readonly string[]): Promise<KnownLibrary> {
     const bounds = { timeoutMs: ASK_TIMEOUT_MS };
-    const reply = await unary(this.stub, this.stub.getLibrary, { libraryId: idOrName }, bounds);
+    const request = { libraryId: idOrName, visibleLibraries: [...visible] };
+    const reply = await unary(this.stub, this.stub.getLibrary, request, bounds);
     if (!reply.library) throw new ArrwError("INTERNAL", "the index answered without a library");
     const known = { library: reply.library, embeddingId: reply.embeddingId };
     this.#known.set(idOrName, known);

@@ -6,7 +6,6 @@ import {
   CancelJobRequest as SchedulerCancelJob,
   ChangeJobsRequest as SchedulerChangeJobs,
   DeleteJobRequest as SchedulerDeleteJob,
-  GetJobRequest as SchedulerGetJob,
   GetJobResponse as SchedulerGetJobResponse,
   RetryJobRequest as SchedulerRetryJob,
   SchedulerServiceService,
@@ -21,6 +20,7 @@ import {
   type RetryJobRequest,
   type RetryJobsRequest,
 } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { visibleLibraries } from "./domain/principal.ts";
 import {
   changeLimitOf,
   checkCancelJob,
@@ -31,6 +31,7 @@ import {
 import { isJobId } from "./domain/validation/ids.ts";
 import type { GatewayContext } from "./guard.ts";
 import type { IndexClient } from "./index-client.ts";
+import { readJob } from "./job-reader.ts";
 import { withLibraryId } from "./library-filter.ts";
 import type { SchedulerCall, SchedulerClient } from "./scheduler-client.ts";
 
@@ -66,7 +67,11 @@ async function cancelJob(
   const violations = checkCancelJob(request);
   if (violations.length > 0) throw invalidArgument(violations);
   if (!isJobId(jobId)) throw notFound("job", jobId);
-  const bytes = encode(SchedulerCancelJob, { jobId, reason });
+  const bytes = encode(SchedulerCancelJob, {
+    jobId,
+    reason,
+    visibleLibraries: visibleLibraries(context.principal),
+  });
   return scheduler.call(SchedulerServiceService.cancelJob, bytes, context);
 }
 
@@ -85,6 +90,7 @@ async function retryJob(
     fromCheckpoint,
     endedRevision,
     failedItemsOnly,
+    visibleLibraries: visibleLibraries(context.principal),
   });
   return scheduler.call(SchedulerServiceService.retryJob, bytes, context);
 }
@@ -93,7 +99,7 @@ async function retryJob(
 async function revisionOfEnd(
   scheduler: SchedulerClient,
   jobId: string,
-  call: SchedulerCall,
+  call: GatewayContext,
 ): Promise<bigint> {
   const { status, revision } = await currentJob(scheduler, jobId, call);
   if (status >= JobStatus.JOB_STATUS_COMPLETED) return revision;
@@ -104,10 +110,9 @@ async function revisionOfEnd(
 }
 
 /** A standby's answer may be older than an end that the client has seen. */
-async function currentJob(scheduler: SchedulerClient, jobId: string, call: SchedulerCall): Promise<Job> {
-  const request = encode(SchedulerGetJob, { jobId });
+async function currentJob(scheduler: SchedulerClient, jobId: string, call: GatewayContext): Promise<Job> {
   for (;;) {
-    const reply = await scheduler.call(SchedulerServiceService.getJob, request, call);
+    const reply = await readJob(scheduler, jobId, call);
     const { job, staleSequence } = SchedulerGetJobResponse.decode(reply);
     if (!job) throw new ArrwError("INTERNAL", "the scheduler answered without a job");
     if (staleSequence === 0n) return job;
@@ -122,7 +127,10 @@ async function deleteJob(
   context: GatewayContext,
 ): Promise<Buffer> {
   if (!isJobId(jobId)) throw notFound("job", jobId);
-  const bytes = encode(SchedulerDeleteJob, { jobId });
+  const bytes = encode(SchedulerDeleteJob, {
+    jobId,
+    visibleLibraries: visibleLibraries(context.principal),
+  });
   let uncertain = false;
   const call = { ...boundsOf(context), onUncertain: () => (uncertain = true) };
   try {
@@ -144,7 +152,12 @@ async function changeJobs(
   const violations = checkJobsChange(request);
   if (violations.length > 0) throw invalidArgument(violations);
   const filter = await withLibraryId(index, request.filter, context);
-  const bytes = encode(SchedulerChangeJobs, { filter, limit: changeLimitOf(request.limit), change });
+  const bytes = encode(SchedulerChangeJobs, {
+    filter,
+    limit: changeLimitOf(request.limit),
+    change,
+    visibleLibraries: visibleLibraries(context.principal),
+  });
   // Repeated, it would run those again that have failed again meanwhile.
   const call = change?.$case === "retry" ? { ...boundsOf(context), onUncertain: notRepeated } : context;
   return scheduler.call(SchedulerServiceService.changeJobs, bytes, call);

@@ -1,8 +1,6 @@
 import { ArrwError, invalidArgument, notFound } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { ITEMS_PER_PART, itemsOf, itemsParts, partOf } from "../../platform/nats/job-items.ts";
-import { GetJobRequest, SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import {
   GetJobResponse,
   type JobItem,
@@ -15,6 +13,8 @@ import { typeHasItems } from "./domain/job-types.ts";
 import { isJobId } from "./domain/validation/ids.ts";
 import { checkListJobItems } from "./domain/validation/lists.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
+import type { GatewayContext } from "./guard.ts";
+import { readJob } from "./job-reader.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 
 export interface JobItemsOptions {
@@ -34,7 +34,7 @@ export class JobItems {
   }
 
   /** @throws ArrwError */
-  async list(request: ListJobItemsRequest, context: CallContext): Promise<ListJobItemsResponse> {
+  async list(request: ListJobItemsRequest, context: GatewayContext): Promise<ListJobItemsResponse> {
     const { jobId, outcome, pageToken } = request;
     const violations = checkListJobItems(request);
     if (violations.length > 0) throw invalidArgument(violations);
@@ -65,9 +65,8 @@ export class JobItems {
     return { items, nextPageToken: "" };
   }
 
-  async #checkType(jobId: string, context: CallContext): Promise<void> {
-    const request = Buffer.from(GetJobRequest.encode({ jobId }).finish());
-    const reply = await this.#options.scheduler.call(SchedulerServiceService.getJob, request, context);
+  async #checkType(jobId: string, context: GatewayContext): Promise<void> {
+    const reply = await readJob(this.#options.scheduler, jobId, context);
     const { job } = GetJobResponse.decode(reply);
     if (!job) throw notFound("job", jobId);
     if (typeHasItems(job.type)) return;

@@ -1,6 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type ArrwError, invalidArgument, toArrwError, unavailable } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { Counter, Gauge, type Registry } from "../../platform/metrics.ts";
@@ -10,6 +9,7 @@ import type { JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { EventQueue } from "./domain/event-queue.ts";
 import { type JobMatcher, jobMatcher } from "./domain/job-filter.ts";
 import { behind, type Cursor, type Position } from "./domain/watch-cursor.ts";
+import type { GatewayContext } from "./guard.ts";
 import type { JournalBatch } from "./journal-batch.ts";
 import type { FeedListener, JournalFeed } from "./journal-feed.ts";
 import { cursorExpired, JournalReader } from "./journal-reader.ts";
@@ -110,16 +110,16 @@ export class JobWatches implements Part {
   }
 
   /**
-   * Encoded WatchJobsResponses: every event behind the cursor (undefined = from now on) of jobs that match.
+   * Encoded WatchJobsResponses: every event behind the cursor (undefined = from now on) of jobs that match and are seen.
    * @throws ArrwError INVALID_ARGUMENT: a cursor ahead of the journal; OUT_OF_RANGE: one that is no longer held
    */
   async *watch(
     filter: JobFilter | undefined,
     after: Cursor | undefined,
-    { signal }: CallContext,
+    { signal, principal }: GatewayContext,
   ): AsyncGenerator<Buffer> {
     if (this.#stopped) throw unavailable("the gateway is stopping");
-    const watcher = new Watcher(jobMatcher(filter), await this.#positionBehind(after));
+    const watcher = new Watcher(jobMatcher(filter, principal), await this.#positionBehind(after));
     const onAbort = (): void => watcher.wake();
     signal.addEventListener("abort", onAbort, { once: true });
     this.#watchers.add(watcher);

@@ -1,9 +1,10 @@
+import { encode } from "../../platform/encode.ts";
 import { ArrwError, invalidArgument, notFound, toArrwError } from "../../platform/errors.ts";
 import type { Handlers } from "../../platform/grpc/server.ts";
 import {
-  GetJobRequest as SchedulerGetJob,
   ListJobsRequest as SchedulerListJobs,
   GetQueueStatsResponse as SchedulerQueueStats,
+  GetQueueStatsRequest as SchedulerQueueStatsRequest,
   SchedulerServiceService,
 } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import type {
@@ -14,6 +15,7 @@ import type {
   WatchJobsRequest,
 } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { DocumentImport } from "./document-import.ts";
+import { visibleLibraries } from "./domain/principal.ts";
 import { isJobId } from "./domain/validation/ids.ts";
 import { checkListJobs, checkWatchJob, checkWatchJobs } from "./domain/validation/lists.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
@@ -23,6 +25,7 @@ import type { GatewayContext } from "./guard.ts";
 import type { IndexClient } from "./index-client.ts";
 import { jobChanges } from "./job-changes-rpc.ts";
 import type { JobItems } from "./job-items.ts";
+import { readJob } from "./job-reader.ts";
 import type { JobWatches } from "./job-watches.ts";
 import { withLibraryId } from "./library-filter.ts";
 import type { Logs } from "./logs.ts";
@@ -120,8 +123,7 @@ async function getJob(
   context: GatewayContext,
 ): Promise<Buffer> {
   if (!isJobId(jobId)) throw notFound("job", jobId);
-  const request = asBuffer(SchedulerGetJob.encode({ jobId }).finish());
-  return scheduler.call(SchedulerServiceService.getJob, request, context);
+  return readJob(scheduler, jobId, context);
 }
 
 async function listJobs(
@@ -135,6 +137,7 @@ async function listJobs(
     filter: await withLibraryId(index, request.filter, context),
     pageSize: pageSizeOf(request.pageSize),
     pageToken: request.pageToken,
+    visibleLibraries: visibleLibraries(context.principal),
   };
   const bytes = asBuffer(SchedulerListJobs.encode(page).finish());
   return scheduler.call(SchedulerServiceService.listJobs, bytes, context);
@@ -166,7 +169,10 @@ async function getQueueStats(
   scheduler: SchedulerClient,
   context: GatewayContext,
 ): Promise<GetQueueStatsResponse> {
-  const reply = await scheduler.call(SchedulerServiceService.getQueueStats, Buffer.alloc(0), context);
+  const request = encode(SchedulerQueueStatsRequest, {
+    visibleLibraries: visibleLibraries(context.principal),
+  });
+  const reply = await scheduler.call(SchedulerServiceService.getQueueStats, request, context);
   const { stats } = SchedulerQueueStats.decode(reply);
   if (!stats) throw new ArrwError("INTERNAL", "the scheduler answered without counts");
   return stats;

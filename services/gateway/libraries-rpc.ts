@@ -1,7 +1,7 @@
 import { v7 as uuidv7 } from "uuid";
 import { completeEmbeddingConfig, PROVIDERS } from "../../platform/embedding/create-provider.ts";
 import type { CreateProvider } from "../../platform/embedding/provider.ts";
-import { invalidArgument, notFound } from "../../platform/errors.ts";
+import { ArrwError, invalidArgument, notFound } from "../../platform/errors.ts";
 import { unary } from "../../platform/grpc/client.ts";
 import type { Handlers } from "../../platform/grpc/server.ts";
 import {
@@ -25,11 +25,13 @@ import type {
   ListDocumentsRequest,
   ListLibrariesRequest,
 } from "../../proto/gen/arrwdb/v1/libraries.ts";
+import { type Principal, sees, visibleLibraries } from "./domain/principal.ts";
 import { isDocumentId, isName } from "./domain/validation/ids.ts";
 import { checkCreateLibrary, checkListDocuments, checkListLibraries } from "./domain/validation/library.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
 import type { GatewayContext } from "./guard.ts";
 import type { IndexClient } from "./index-client.ts";
+import { seenLibrary } from "./library-filter.ts";
 import { rollbackGeneration } from "./rollback-rpc.ts";
 import { Search } from "./search.ts";
 import { watchLibrary } from "./watch-library.ts";
@@ -61,6 +63,7 @@ async function createLibrary(
 ): Promise<CreateLibraryResponse> {
   const violations = checkCreateLibrary(request, PROVIDERS);
   if (violations.length > 0) throw invalidArgument(violations);
+  checkMayCreate(request, context.principal);
   const libraryId = request.libraryId || uuidv7();
   const asked = request.indexConfig;
   const complete = {
@@ -86,9 +89,10 @@ async function getLibrary(
   { libraryId }: GetLibraryRequest,
   context: GatewayContext,
 ): Promise<GetLibraryResponse> {
-  checkLibraryId(libraryId);
+  if (!isName(libraryId)) throw notFound("library", libraryId);
   const { stub } = index;
-  const { library } = await unary(stub, stub.getLibrary, { libraryId }, context);
+  const request = { libraryId, visibleLibraries: visibleLibraries(context.principal) };
+  const { library } = await unary(stub, stub.getLibrary, request, context);
   return { library };
 }
 
@@ -99,21 +103,26 @@ async function listLibraries(
 ): Promise<Buffer> {
   const violations = checkListLibraries(request);
   if (violations.length > 0) throw invalidArgument(violations);
-  const page = { pageSize: pageSizeOf(request.pageSize), pageToken: request.pageToken };
+  const page = {
+    pageSize: pageSizeOf(request.pageSize),
+    pageToken: request.pageToken,
+    visibleLibraries: visibleLibraries(context.principal),
+  };
   const bytes = Buffer.from(IndexListLibraries.encode(page).finish());
   return index.call(IndexServiceService.listLibraries, bytes, context);
 }
 
 async function deleteLibrary(
   index: IndexClient,
-  { libraryId }: DeleteLibraryRequest,
+  request: DeleteLibraryRequest,
   context: GatewayContext,
 ): Promise<DeleteLibraryResponse> {
-  checkLibraryId(libraryId);
+  const libraryId = await seenLibrary(index, request.libraryId, context);
   const { stub } = index;
   try {
     return await unary(stub, stub.deleteLibrary, { libraryId }, context);
   } finally {
+    index.forget(request.libraryId);
     index.forget(libraryId);
   }
 }
@@ -123,8 +132,8 @@ async function getDocument(
   request: GetDocumentRequest,
   context: GatewayContext,
 ): Promise<Buffer> {
-  const { libraryId, documentId, includeVectors } = request;
-  checkLibraryId(libraryId);
+  const { documentId, includeVectors } = request;
+  const libraryId = await seenLibrary(index, request.libraryId, context);
   if (!isDocumentId(documentId)) throw notFound("document", documentId);
   const bytes = IndexGetDocument.encode({ libraryId, documentId, includeVectors }).finish();
   return index.call(IndexServiceService.getDocument, Buffer.from(bytes), context);
@@ -137,8 +146,8 @@ async function listDocuments(
 ): Promise<Buffer> {
   const violations = checkListDocuments(request);
   if (violations.length > 0) throw invalidArgument(violations);
-  const { libraryId, filter, pageToken, includeTexts } = request;
-  checkLibraryId(libraryId);
+  const { filter, pageToken, includeTexts } = request;
+  const libraryId = await seenLibrary(index, request.libraryId, context);
   const pageSize = pageSizeOf(request.pageSize);
   const page = { libraryId, filter, pageSize, pageToken, includeTexts };
   const bytes = Buffer.from(IndexListDocuments.encode(page).finish());
@@ -147,18 +156,25 @@ async function listDocuments(
 
 async function deleteDocument(
   index: IndexClient,
-  { libraryId, documentId }: DeleteDocumentRequest,
+  request: DeleteDocumentRequest,
   context: GatewayContext,
 ): Promise<DeleteDocumentResponse> {
-  checkLibraryId(libraryId);
+  const { documentId } = request;
+  const libraryId = await seenLibrary(index, request.libraryId, context);
   if (!isDocumentId(documentId)) throw notFound("document", documentId);
   const { stub } = index;
-  const request = DeleteDocumentsRequest.fromPartial({ libraryId, documentIds: [documentId] });
-  const { missingIds } = await unary(stub, stub.deleteDocuments, request, context);
+  const deletion = DeleteDocumentsRequest.fromPartial({ libraryId, documentIds: [documentId] });
+  const { missingIds } = await unary(stub, stub.deleteDocuments, deletion, context);
   if (missingIds.length > 0) throw notFound("document", documentId);
   return {};
 }
 
-function checkLibraryId(libraryId: string): void {
-  if (!isName(libraryId)) throw notFound("library", libraryId);
+/** A name that others could take for an id of theirs, or find taken, would tell of libraries that the caller doesn't see. */
+function checkMayCreate({ libraryId, name }: CreateLibraryRequest, principal: Principal): void {
+  const { libraries } = principal;
+  if (libraries === undefined) return;
+  if (sees(principal, libraryId) && (name === "" || sees(principal, name))) return;
+  const patterns = libraries.map((pattern) => JSON.stringify(pattern)).join(", ");
+  const message = `the id, which is needed, and the name must be among ${patterns || "none"}: what this client is confined to`;
+  throw new ArrwError("PERMISSION_DENIED", message, { reason: "LIBRARY_NOT_ALLOWED" });
 }

@@ -1,19 +1,14 @@
 import { invalidArgument, notFound, toArrwError, unavailable } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import { Gauge, type Registry } from "../../platform/metrics.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
 import { Stream, Subject } from "../../platform/nats/names.ts";
 import type { StreamMessage, Tail } from "../../platform/nats/tail.ts";
-import { SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
-import {
-  type GetJobLogsRequest,
-  GetJobRequest,
-  GetJobResponse,
-  type JobAttempt,
-} from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { type GetJobLogsRequest, GetJobResponse, type JobAttempt } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { isForeign, LogPosition } from "./domain/job-log.ts";
 import { isJobId } from "./domain/validation/ids.ts";
+import type { GatewayContext } from "./guard.ts";
+import { readJob } from "./job-reader.ts";
 import { LogFollower } from "./log-follower.ts";
 import { LogReader, readLogMessage } from "./log-reader.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
@@ -66,7 +61,7 @@ export class Logs implements Part {
   }
 
   /** Encoded GetJobLogsResponses. @throws ArrwError */
-  async *read(request: GetJobLogsRequest, context: CallContext): AsyncGenerator<Buffer> {
+  async *read(request: GetJobLogsRequest, context: GatewayContext): AsyncGenerator<Buffer> {
     const { jobId, follow, afterCursor } = request;
     const from = LogPosition.parse(afterCursor);
     if (!from) {
@@ -81,7 +76,7 @@ export class Logs implements Part {
     }
   }
 
-  async *#follow(jobId: string, from: LogPosition, context: CallContext): AsyncGenerator<Buffer> {
+  async *#follow(jobId: string, from: LogPosition, context: GatewayContext): AsyncGenerator<Buffer> {
     const follower = this.#join(jobId);
     const abort = new AbortController();
     const onAbort = (): void => {
@@ -132,7 +127,7 @@ export class Logs implements Part {
   async #untilEnded(
     jobId: string,
     follower: LogFollower,
-    context: CallContext,
+    context: GatewayContext,
   ): Promise<readonly JobAttempt[]> {
     const watch = this.#options.watches.watch({ jobId, afterRevision: 0n }, context);
     const first = await watch.next();
@@ -148,9 +143,8 @@ export class Logs implements Part {
     return job?.attempts ?? [];
   }
 
-  async #attempts(jobId: string, context: CallContext): Promise<readonly JobAttempt[]> {
-    const request = Buffer.from(GetJobRequest.encode({ jobId }).finish());
-    const reply = await this.#options.scheduler.call(SchedulerServiceService.getJob, request, context);
+  async #attempts(jobId: string, context: GatewayContext): Promise<readonly JobAttempt[]> {
+    const reply = await readJob(this.#options.scheduler, jobId, context);
     return GetJobResponse.decode(reply).job?.attempts ?? [];
   }
 

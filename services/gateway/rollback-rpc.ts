@@ -1,5 +1,3 @@
-import { notFound } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import {
   BuildServiceService,
   RollbackGenerationRequest as IndexRollback,
@@ -8,16 +6,17 @@ import {
   type RollbackGenerationRequest,
   RollbackGenerationResponse,
 } from "../../proto/gen/arrwdb/v1/libraries.ts";
-import { isName } from "./domain/validation/ids.ts";
+import type { GatewayContext } from "./guard.ts";
 import type { IndexClient } from "./index-client.ts";
+import { seenLibrary } from "./library-filter.ts";
 
 /** The index's own answer: the library after it. @throws ArrwError */
 export async function rollbackGeneration(
   index: IndexClient,
-  { libraryId }: RollbackGenerationRequest,
-  context: CallContext,
+  { libraryId: idOrName }: RollbackGenerationRequest,
+  context: GatewayContext,
 ): Promise<RollbackGenerationResponse> {
-  if (!isName(libraryId)) throw notFound("library", libraryId);
+  const libraryId = await seenLibrary(index, idOrName, context);
   const request = Buffer.from(IndexRollback.encode({ libraryId }).finish());
   const reply = await index.call(BuildServiceService.rollbackGeneration, request, context);
   const { library } = RollbackGenerationResponse.decode(reply);

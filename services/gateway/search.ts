@@ -2,11 +2,11 @@ import { LRUCache } from "lru-cache";
 import type { CreateProvider, EmbeddingProvider } from "../../platform/embedding/provider.ts";
 import { encode } from "../../platform/encode.ts";
 import { ArrwError, invalidArgument, toArrwError } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import { SearchRequest as IndexSearch, IndexServiceService } from "../../proto/gen/arrwdb/index/v1/index.ts";
 import type { SearchRequest } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import { checkSearch } from "./domain/validation/library.ts";
 import { packedVector, shapeOf } from "./domain/validation/vector.ts";
+import type { GatewayContext } from "./guard.ts";
 import type { IndexClient, KnownLibrary } from "./index-client.ts";
 
 /** Searches: a text becomes a vector here, with the library's provider. */
@@ -26,7 +26,7 @@ export class Search {
   }
 
   /** Encoded SearchResponse. @throws ArrwError */
-  async run(request: SearchRequest, context: CallContext): Promise<Buffer> {
+  async run(request: SearchRequest, context: GatewayContext): Promise<Buffer> {
     const { libraryId } = request;
     for (let tries = 1; ; tries++) {
       const known = await this.#library(request, context);
@@ -43,7 +43,7 @@ export class Search {
   async #once(
     request: SearchRequest,
     known: KnownLibrary | ArrwError,
-    context: CallContext,
+    context: GatewayContext,
   ): Promise<Buffer> {
     const violations = violationsOf(request, known);
     if (violations.length > 0) throw invalidArgument(violations);
@@ -64,7 +64,7 @@ export class Search {
   }
 
   /** What is remembered of it, unless the request doesn't fit that: a vector of its new dimensions is right. */
-  async #library(request: SearchRequest, context: CallContext): Promise<KnownLibrary | ArrwError> {
+  async #library(request: SearchRequest, context: GatewayContext): Promise<KnownLibrary | ArrwError> {
     const { libraryId } = request;
     const remembered = this.#index.remembered(libraryId);
     const { length } = remembered ? violationsOf(request, remembered) : [];
@@ -72,7 +72,7 @@ export class Search {
     return this.#index.library(libraryId, context).catch(toArrwError);
   }
 
-  async #vector(request: SearchRequest, known: KnownLibrary, context: CallContext): Promise<Buffer> {
+  async #vector(request: SearchRequest, known: KnownLibrary, context: GatewayContext): Promise<Buffer> {
     const { query } = request;
     if (query?.$case === "vector") return packedVector(query.value);
     const { embedding } = known.library;

@@ -8,19 +8,19 @@ import { canonicalDocument, canonicalRequest, withoutDocuments } from "./domain/
 import { jobTypeOf } from "./domain/job-types.ts";
 import { checkSubmit, MAX_REQUEST_BYTES } from "./domain/validation/submit.ts";
 import { shapeOf } from "./domain/validation/vector.ts";
-import type { IndexClient, KnownLibrary } from "./index-client.ts";
+import type { IndexCall, IndexClient, KnownLibrary } from "./index-client.ts";
 import { newJobId } from "./job-ids.ts";
+import { librariesWith, libraryRequired } from "./locate-documents.ts";
 import { inputBytes, type ReceivedSubmit } from "./received.ts";
+import { requestScope } from "./request-scope.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
 import { RequestDigest, type Spool, type Spooled } from "./spool.ts";
 import { fieldBytes, lastFieldBytes, leadingString } from "./wire.ts";
 
 /** From what a client sent to what the scheduler gets, and back to an outcome for each. */
 
-export interface CallBounds {
-  readonly deadlineMs: number;
-  readonly signal: AbortSignal;
-}
+/** Of a call, and who makes it. */
+export type CallBounds = IndexCall;
 
 /** What the scheduler gets for one job. */
 export interface Submission {
@@ -29,6 +29,8 @@ export interface Submission {
   readonly type: string;
   readonly digest: Uint8Array | undefined;
   readonly payload: Spooled;
+  /** Of a batch_delete without a library: where its documents are. */
+  readonly libraryIds?: readonly string[];
 }
 
 type Library = KnownLibrary | ArrwError | undefined;
@@ -95,14 +97,28 @@ export class Submissions {
   #prepare(received: ReceivedSubmit, library: Library, bounds: CallBounds): Submission | Promise<Submission> {
     const { request: asked } = received;
     const type = checked(asked, library, false);
+    const isShared = type === "batch_delete" && asked.libraryId === "";
+    if (asked.libraryId === "" && !isShared && bounds.principal.libraries !== undefined)
+      throw libraryRequired();
     const jobId = newJobId();
     const request = handedOn(received, library);
     const digest = asked.requestId === "" ? undefined : digestOf(asked).finish();
     const input = inputBytes(received);
     if (!input) return { jobId, request, type, digest, payload: NO_PAYLOAD };
+    if (isShared) return this.#prepareShared({ jobId, request, type, digest }, input, bounds);
     return this.#spool
       .put(jobId, input, bounds.signal)
       .then((payload) => ({ jobId, request, type, digest, payload }));
+  }
+
+  async #prepareShared(
+    job: Omit<Submission, "payload">,
+    documentIds: readonly Uint8Array[],
+    bounds: CallBounds,
+  ): Promise<Submission> {
+    const ids = documentIds.map((bytes) => Buffer.from(bytes).toString());
+    const libraryIds = await librariesWith(this.#index, ids, bounds);
+    return { ...job, libraryIds, payload: await this.#spool.put(job.jobId, documentIds, bounds.signal) };
   }
 
   /** Checks the header of a stream; what it lacks comes with `spooled`. @throws ArrwError */
@@ -131,7 +147,7 @@ export class Submissions {
 
   /** The scheduler's SubmitJobsResult for each, encoded, in order. @throws ArrwError when there is none for any */
   async submit(submissions: readonly Submission[], bounds: CallBounds): Promise<Uint8Array> {
-    const request = encodeSubmissions(submissions);
+    const request = encodeSubmissions(submissions, requestScope(bounds.principal));
     try {
       const reply = await this.#scheduler.call(SchedulerServiceService.submitJobs, request, bounds);
       if (submissions.some(({ payload }) => payload.objectId !== "")) this.#removeUnused(submissions, reply);
@@ -214,9 +230,9 @@ function digestOf(request: SubmitJobRequest): RequestDigest {
   return digest;
 }
 
-function encodeSubmissions(submissions: readonly Submission[]): Buffer {
+function encodeSubmissions(submissions: readonly Submission[], scope: string): Buffer {
   const writer = new BinaryWriter();
-  for (const { jobId, request, type, digest, payload } of submissions) {
+  for (const { jobId, request, type, digest, payload, libraryIds = [] } of submissions) {
     writer.uint32(10).fork();
     writer.uint32(10).string(jobId).uint32(18).bytes(request).uint32(26).string(type);
     if (digest) writer.uint32(34).bytes(digest);
@@ -224,6 +240,8 @@ function encodeSubmissions(submissions: readonly Submission[]): Buffer {
       writer.uint32(42).string(payload.objectId);
       writer.uint32(48).int64(payload.items).uint32(56).int64(payload.bytes);
     }
+    if (scope !== "") writer.uint32(66).string(scope);
+    for (const libraryId of libraryIds) writer.uint32(74).string(libraryId);
     writer.join();
   }
   const bytes = writer.finish();

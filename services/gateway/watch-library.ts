@@ -1,12 +1,14 @@
 import { encode } from "../../platform/encode.ts";
-import { notFound, unavailable } from "../../platform/errors.ts";
+import { unavailable } from "../../platform/errors.ts";
 import { serverStreamBytes } from "../../platform/grpc/client.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import { ChangeServiceService, WatchChangesRequest } from "../../proto/gen/arrwdb/index/v1/changes.ts";
 import type { WatchLibraryRequest } from "../../proto/gen/arrwdb/v1/libraries.ts";
-import { isName } from "./domain/validation/ids.ts";
+import type { GatewayContext } from "./guard.ts";
 import type { IndexClient } from "./index-client.ts";
+import { seenLibrary } from "./library-filter.ts";
 import { isAway } from "./repeat.ts";
+
+const ASK_TIMEOUT_MS = 5_000;
 
 /**
  * Encoded WatchLibraryResponses as the index sends them, at the client's pace, until the client or the index goes.
@@ -14,10 +16,12 @@ import { isAway } from "./repeat.ts";
  */
 export async function* watchLibrary(
   index: IndexClient,
-  { libraryId, afterCursor }: WatchLibraryRequest,
-  { signal }: CallContext,
+  { libraryId: idOrName, afterCursor }: WatchLibraryRequest,
+  { signal, principal }: GatewayContext,
 ): AsyncGenerator<Buffer> {
-  if (!isName(libraryId)) throw notFound("library", libraryId);
+  // Watches have no deadline.
+  const asking = { signal, principal, deadlineMs: Date.now() + ASK_TIMEOUT_MS };
+  const libraryId = await seenLibrary(index, idOrName, asking);
   const request = encode(WatchChangesRequest, { libraryId, afterCursor });
   const { path } = ChangeServiceService.watchChanges;
   let cause: unknown;

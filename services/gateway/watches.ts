@@ -1,16 +1,17 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { toArrwError, unavailable } from "../../platform/errors.ts";
-import type { CallContext } from "../../platform/grpc/server.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { Counter, Gauge, type Registry } from "../../platform/metrics.ts";
 import type { BusMessage, BusSubscription, Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
 import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
-import { SchedulerServiceService } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
-import { GetJobRequest, type Job, type WatchJobRequest } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { Job, WatchJobRequest } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { JobProgressEvent } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import type { Principal } from "./domain/principal.ts";
 import { isTerminal } from "./domain/progress.ts";
+import type { GatewayContext } from "./guard.ts";
+import { readJob } from "./job-reader.ts";
 import type { JournalBatch } from "./journal-batch.ts";
 import type { FeedListener, JournalFeed } from "./journal-feed.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
@@ -32,6 +33,8 @@ const BATCHES_BACK = 8;
 const CATCH_UP_MS = 2_000;
 const READS_AT_A_TIME = 8;
 const RECORD = { jobId: 1 } as const;
+/** For whom a topic reads: whoever watches it may see the job. */
+const GATEWAY: Principal = { name: "gateway", role: "viewer", libraries: undefined };
 
 export interface WatchesOptions {
   readonly nats: Nats;
@@ -94,8 +97,10 @@ export class Watches implements Part {
   }
 
   /** Encoded WatchJobResponses: the job as it is, then what follows, up to the terminal one. @throws ArrwError */
-  async *watch(request: WatchJobRequest, context: CallContext): AsyncGenerator<Buffer> {
-    const { signal } = context;
+  async *watch(request: WatchJobRequest, context: GatewayContext): AsyncGenerator<Buffer> {
+    const { signal, principal } = context;
+    // Topics are shared: whether this watcher may see the job is asked before it joins one.
+    if (principal.libraries !== undefined) await this.#getJob(request.jobId, principal);
     const watcher = new Watcher(request.afterRevision);
     const topic = this.#join(request.jobId, watcher);
     const onAbort = (): void => watcher.wake();
@@ -127,7 +132,7 @@ export class Watches implements Part {
     if (!topic) {
       topic = new WatchTopic({
         jobId,
-        getJob: (id) => this.#getJob(id),
+        getJob: (id) => this.#getJob(id, GATEWAY),
         onCoalesced: () => this.#coalesced.inc(),
         onOverflow: () => this.#overflows.inc(),
       });
@@ -146,11 +151,10 @@ export class Watches implements Part {
     if (this.#topics.size === 0) this.#stopListening();
   }
 
-  #getJob(jobId: string): Promise<Buffer> {
-    const request = Buffer.from(GetJobRequest.encode({ jobId }).finish());
+  #getJob(jobId: string, principal: Principal): Promise<Buffer> {
     const signal = new AbortController().signal;
-    const bounds = { deadlineMs: Date.now() + READ_TIMEOUT_MS, signal };
-    return this.#options.scheduler.call(SchedulerServiceService.getJob, request, bounds);
+    const deadlineMs = Date.now() + READ_TIMEOUT_MS;
+    return readJob(this.#options.scheduler, jobId, { deadlineMs, signal, principal });
   }
 
   /** Resolves when every later record will be seen. */

@@ -1,5 +1,6 @@
 import { type Database, open, type RootDatabase } from "lmdb";
 import { ArrwError, notFound } from "../../platform/errors.ts";
+import { isVisible, type LibraryPatterns } from "../../platform/library-patterns.ts";
 import { durably, type IndexShape } from "./store.ts";
 
 /** What a library was created as; what it is now, its live generation says. */
@@ -48,10 +49,14 @@ export class Catalog {
     return this.#byId.get(row.id)?.number === row.number;
   }
 
-  /** Rows by name, those after `name`. */
-  list(after: string, limit: number): LibraryRow[] {
+  find(id: string): LibraryRow | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** Rows by name, those after `name` that are seen. */
+  list(after: string, limit: number, visible: LibraryPatterns = []): LibraryRow[] {
     return [...this.#byName.values()]
-      .filter((row) => row.name > after)
+      .filter((row) => row.name > after && isVisible(visible, row.id))
       .sort((a, b) => (a.name < b.name ? -1 : 1))
       .slice(0, limit);
   }

@@ -30,6 +30,19 @@ export class DocumentReader {
     return this.#message(documentId, row, true, includeVectors);
   }
 
+  /** Which of the ids are there, by their places, and the title of each. */
+  located(documentIds: readonly string[]): { places: number[]; titles: string[] } {
+    const places: number[] = [];
+    const titles: string[] = [];
+    for (const [place, id] of documentIds.entries()) {
+      const row = isDocumentId(id) ? this.#store.documents.get(Buffer.from(id)) : undefined;
+      if (!row) continue;
+      places.push(place);
+      titles.push(row.title);
+    }
+    return { places, titles };
+  }
+
   /** Documents by id (bytewise), those after `after`. */
   list(filter: Filter | undefined, after: string, pageSize: number, includeTexts: boolean): DocumentPage {
     const passes = compileFilter(filter ?? { all: [] });

@@ -2,6 +2,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import { notFound, unavailable } from "../../platform/errors.ts";
+import { isVisible, type LibraryPatterns } from "../../platform/library-patterns.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { acquirePidLock, type PidLock } from "../../platform/pid-lock.ts";
@@ -120,14 +121,21 @@ export class Libraries implements Part {
     return this.#ready().create(config, embeddingId, nowMs);
   }
 
-  /** @throws LIBRARY_NOT_FOUND */
-  resolve(idOrName: string): LibraryRow {
-    return this.#ready().resolve(idOrName);
+  /** @param visible a library that isn't seen is not there @throws LIBRARY_NOT_FOUND */
+  resolve(idOrName: string, visible: LibraryPatterns = []): LibraryRow {
+    const row = this.#ready().resolve(idOrName);
+    if (!isVisible(visible, row.id)) throw notFound("library", idOrName);
+    return row;
   }
 
-  /** By name, those after `name`. */
-  list(after: string, limit: number): LibraryRow[] {
-    return this.#ready().list(after, limit);
+  /** By id alone. */
+  find(id: string): LibraryRow | undefined {
+    return this.#ready().find(id);
+  }
+
+  /** By name, those after `name` that are seen. */
+  list(after: string, limit: number, visible: LibraryPatterns = []): LibraryRow[] {
+    return this.#ready().list(after, limit, visible);
   }
 
   /** Runs with the library open; it stays open until then. @throws LIBRARY_NOT_FOUND */

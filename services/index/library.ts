@@ -184,6 +184,12 @@ export class Library {
     return this.#reader.get(documentId, includeVectors);
   }
 
+  /** Which of the ids are there, by their places, and the title of each. @throws LIBRARY_NOT_FOUND */
+  located(documentIds: readonly string[]): { places: number[]; titles: string[] } {
+    this.#assertThere();
+    return this.#reader.located(documentIds);
+  }
+
   documents(
     filter: Filter | undefined,
     after: string,

@@ -6,6 +6,7 @@ import type { Library as LibraryMessage } from "../../proto/gen/arrwdb/v1/librar
 import type { IndexMetrics } from "./index-metrics.ts";
 import type { Libraries } from "./libraries.ts";
 import type { Library } from "./library.ts";
+import { locateDocuments } from "./locate.ts";
 import { pageToken, readPageToken } from "./page-token.ts";
 import { MAX_CANDIDATES } from "./usearch-index.ts";
 import {
@@ -40,16 +41,16 @@ function libraryHandlers(
       const row = await libraries.create(config, embeddingId(config.embedding), Date.now());
       return libraries.use(row.id, described);
     },
-    getLibrary: ({ libraryId }) =>
-      libraries.use(libraryId, async (library) => {
+    getLibrary: async ({ libraryId, visibleLibraries }) =>
+      libraries.use(libraries.resolve(libraryId, visibleLibraries).id, async (library) => {
         library.warm();
         return described(library);
       }),
-    listLibraries: async ({ pageSize, pageToken: token }) => {
+    listLibraries: async ({ pageSize, pageToken: token, visibleLibraries }) => {
       const checks = new Checks();
       checkPageSize(pageSize, checks);
       checks.done();
-      const rows = libraries.list(readPageToken("libraries", token), pageSize + 1);
+      const rows = libraries.list(readPageToken("libraries", token), pageSize + 1, visibleLibraries);
       const page = rows.slice(0, pageSize);
       const messages = [];
       // One by one: a page may hold more libraries than may be open.
@@ -70,8 +71,12 @@ function libraryHandlers(
 function documentHandlers(
   libraries: Libraries,
   metrics: IndexMetrics,
-): Pick<Handlers, "getDocument" | "listDocuments" | "upsertDocuments" | "deleteDocuments" | "search"> {
+): Pick<
+  Handlers,
+  "getDocument" | "listDocuments" | "upsertDocuments" | "deleteDocuments" | "locateDocuments" | "search"
+> {
   return {
+    locateDocuments: (request) => locateDocuments(libraries, request),
     getDocument: ({ libraryId, documentId, includeVectors }) =>
       libraries.use(libraryId, async (library) => ({
         document: library.document(documentId, includeVectors),

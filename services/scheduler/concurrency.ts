@@ -43,8 +43,7 @@ export class Concurrency {
     if (known && !known.started) return known.held === known.limits.length;
     if (known && this.#mayStartAgain(known)) return true;
     if (known) this.leave(entry.jobId);
-    const job = entry.head?.job;
-    const limits = job ? limitsOf(job) : [];
+    const limits = entry.head ? limitsOf(entry.head) : [];
     if (limits.length === 0) return true;
     const claim = { entry, limits, held: 0, started: false, left: false };
     this.#claims.set(entry.jobId, claim);
@@ -53,8 +52,7 @@ export class Concurrency {
 
   /** A job runs already, whatever the limits say: after a takeover. */
   hold(entry: Entry): void {
-    const job = entry.head?.job;
-    const limits = job ? limitsOf(job) : [];
+    const limits = entry.head ? limitsOf(entry.head) : [];
     if (limits.length === 0 || this.#claims.has(entry.jobId)) return;
     for (const { key } of limits) this.#key(key).holders += 1;
     this.#claims.set(entry.jobId, { entry, limits, held: limits.length, started: true, left: false });

@@ -122,9 +122,9 @@ export class Dispatcher {
     this.#running.set(type, (this.#running.get(type) ?? 0) + delta);
   }
 
-  /** The oldest job of a type that waits for a slot. */
-  oldestPending(type: string): JobState | undefined {
-    return this.#queue.peek(type)?.head;
+  /** The oldest job of a type that waits for a slot, of those that are wanted. */
+  oldestPending(type: string, isWanted?: (state: JobState) => boolean): JobState | undefined {
+    return (isWanted ? this.#queue.find(type, isWanted) : this.#queue.peek(type))?.head;
   }
 
   /** Sends what has become durable: one message per worker. */
@@ -222,6 +222,7 @@ function grantOf(state: JobState): LeaseGrant {
     createdAt: job.createdAt,
     run: state.retried + 1,
     failedItemsOnly: state.failedItemsOnly,
+    libraryIds: job.libraryIds,
   };
 }
 

@@ -1,11 +1,12 @@
 import type { Cancel, Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
 
-/** Closes a lease's fence in the index. @throws when the index does not answer */
+/** Closes a lease's fence in a library. @throws when the index does not answer */
 export type CloseFence = (libraryId: string, jobId: string, lease: bigint) => Promise<void>;
 
 interface OpenFence {
-  readonly libraryId: string;
+  /** Those where it is still open. */
+  readonly libraryIds: Set<string>;
   readonly lease: bigint;
 }
 
@@ -38,8 +39,8 @@ export class Fences {
     this.#onClosed = onClosed;
   }
 
-  add(libraryId: string, jobId: string, lease: bigint): void {
-    this.#open.set(jobId, { libraryId, lease });
+  add(libraryIds: readonly string[], jobId: string, lease: bigint): void {
+    this.#open.set(jobId, { libraryIds: new Set(libraryIds), lease });
     this.#run();
   }
 
@@ -70,7 +71,10 @@ export class Fences {
 
   async #closeOne(jobId: string, fence: OpenFence): Promise<void> {
     try {
-      await this.#close(fence.libraryId, jobId, fence.lease);
+      for (const libraryId of fence.libraryIds) {
+        await this.#close(libraryId, jobId, fence.lease);
+        fence.libraryIds.delete(libraryId);
+      }
     } catch (error) {
       this.#log.debug(
         { err: error, job_id: jobId, lease: Number(fence.lease) },

@@ -1,5 +1,7 @@
-import type { JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { isVisible, type LibraryPatterns } from "../../platform/library-patterns.ts";
+import type { Job, JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { JobState } from "./domain/state.ts";
+import { libraryKey, patternsOf, SEVERAL_LIBRARIES, type Selection } from "./selection.ts";
 
 /** Jobs with the same type and status. */
 export interface Kind {
@@ -7,7 +9,7 @@ export interface Kind {
   readonly status: JobStatus;
 }
 
-/** Jobs with the same library, type and status: the unit of totals. */
+/** Jobs with the same library, type and status: the unit of totals. Those of several libraries are of one group. */
 export interface Group extends Kind {
   readonly libraryId: string;
 }
@@ -32,8 +34,8 @@ export class GroupCounts {
 
   /** A job went from one state to another; undefined = it was not there, or is gone. */
   move(from: JobState | undefined, to: JobState | undefined): void {
-    if (from) this.add(from.job, -1);
-    if (to) this.add(to.job, 1);
+    if (from) this.add(groupOf(from.job), -1);
+    if (to) this.add(groupOf(to.job), 1);
   }
 
   add(group: Group, delta: number): void {
@@ -43,8 +45,15 @@ export class GroupCounts {
     this.#changed.add(counted);
   }
 
-  /** Types and statuses that have jobs and match those of the filter; its library is not looked at. */
-  matching(filter: Pick<JobFilter, "statuses" | "types"> | undefined): CountedKind[] {
+  /**
+   * Types and statuses that have jobs and match those of the filter; its library is not looked at. Of jobs of several libraries
+   * those alone know who see all.
+   */
+  matching(
+    filter: Pick<JobFilter, "statuses" | "types"> | undefined,
+    visible: LibraryPatterns = [],
+  ): CountedKind[] {
+    if (visible.length > 0) return this.#visible(filter, visible);
     const matches: CountedKind[] = [];
     for (const byStatus of this.#kinds.values()) {
       for (const kind of byStatus)
@@ -53,14 +62,43 @@ export class GroupCounts {
     return matches;
   }
 
-  /** Jobs that match status, type and library of the filter. */
-  total(filter: JobFilter | undefined): number {
-    if (!filter || filter.libraryId === "") return sum(this.matching(filter));
+  /** Jobs that match status, type and library of the selection, without those of several where only some are visible. */
+  total(selection: Selection | undefined): number {
+    const visible = patternsOf(selection);
+    if (!selection || selection.libraryId === "") return sum(this.matching(selection, visible));
+    const { libraryId } = selection;
+    if (libraryId === SEVERAL_LIBRARIES || !isVisible(visible, libraryId)) return 0;
+    return this.#totalOf(libraryId, selection);
+  }
+
+  /** Jobs of several libraries that match status and type. */
+  ofSeveral(selection: Selection | undefined): number {
+    return this.#totalOf(SEVERAL_LIBRARIES, selection);
+  }
+
+  #totalOf(library: string, filter: JobFilter | undefined): number {
     let total = 0;
-    for (const byStatus of this.#libraries.get(filter.libraryId)?.values() ?? []) {
+    for (const byStatus of this.#libraries.get(library)?.values() ?? []) {
       for (const group of byStatus) if (group && kindMatches(group, filter)) total += group.count;
     }
     return total;
+  }
+
+  #visible(
+    filter: Pick<JobFilter, "statuses" | "types"> | undefined,
+    visible: LibraryPatterns,
+  ): CountedKind[] {
+    const kinds = new Map<string, CountedKind>();
+    for (const [library, types] of this.#libraries) {
+      if (library === SEVERAL_LIBRARIES || !isVisible(visible, library)) continue;
+      for (const group of [...types.values()].flat()) {
+        if (!group || group.count === 0 || !kindMatches(group, filter)) continue;
+        const { type, status, count } = group;
+        const key = `${status} ${type}`;
+        kinds.set(key, { type, status, count: count + (kinds.get(key)?.count ?? 0) });
+      }
+    }
+    return [...kinds.values()];
   }
 
   /** Groups that changed since the last call; those without jobs are forgotten, so it has to be called now and then. */
@@ -111,6 +149,12 @@ export class GroupCounts {
     types.delete(type);
     if (types.size === 0) this.#libraries.delete(libraryId);
   }
+}
+
+/** Nearly every job names its group itself. */
+function groupOf(job: Job): Group {
+  const libraryId = libraryKey(job);
+  return libraryId === job.libraryId ? job : { libraryId, type: job.type, status: job.status };
 }
 
 function sum(counted: readonly { readonly count: number }[]): number {

@@ -1,10 +1,12 @@
 import { ArrwError, notFound } from "../../platform/errors.ts";
+import { isJobVisible, type LibraryPatterns } from "../../platform/library-patterns.ts";
 import type { ChangeJobsRequest } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
 import type { Job, JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Command } from "./domain/commands.ts";
 import { hasItems } from "./domain/items.ts";
 import { BLOCKED, CANCELLED, COMPLETED, FAILED, PENDING, RUNNING, SCHEDULED } from "./domain/state.ts";
 import type { Entry } from "./jobs.ts";
+import type { Selection } from "./selection.ts";
 import { durable, refusal } from "./submit.ts";
 import type { Term } from "./term.ts";
 
@@ -23,9 +25,11 @@ export async function changeJob(
   term: Term,
   jobId: string,
   change: Change,
-  maxActiveJobs: number,
+  options: { readonly maxActiveJobs: number; readonly visible: LibraryPatterns },
 ): Promise<Entry> {
   const { table, dispatcher } = term;
+  const { maxActiveJobs, visible } = options;
+  if (visible.length > 0 && !isSeen(table.find(jobId), visible)) throw notFound("job", jobId);
   const refused = change.kind === "retry" ? refusal(term, maxActiveJobs) : undefined;
   if (refused && !isRepeat(table.find(jobId), change)) throw refused;
   const outcome = table.transition(jobId, change);
@@ -37,6 +41,12 @@ export async function changeJob(
   if (outcome.rejection === "NOT_FOUND") throw notFound("job", jobId);
   if (outcome.rejection === "NO_FAILED_ITEMS") throw noFailedItems(entry.committed?.job, jobId);
   throw refusedChange(change, entry.committed?.job, jobId);
+}
+
+/** A job's libraries never change. */
+export function isSeen(entry: Entry | undefined, visible: LibraryPatterns): boolean {
+  const job = (entry?.head ?? entry?.committed)?.job;
+  return job !== undefined && isJobVisible(visible, job);
 }
 
 /** The retry was taken already: it is no new job, whatever the limits say. */
@@ -76,7 +86,7 @@ export interface Changed {
 
 /** A page of jobs that match, and where the next one begins; "" = nowhere. */
 export type ListPage = (
-  filter: JobFilter,
+  filter: Selection,
   pageSize: number,
   pageToken: string,
 ) => Promise<{ readonly jobs: readonly Job[]; readonly nextPageToken: string }>;
@@ -90,7 +100,10 @@ export async function changeJobs(
   options: { readonly list: ListPage; readonly maxActiveJobs: number; readonly isTimeUp: () => boolean },
 ): Promise<Changed> {
   const change = changeOf(request);
-  const filter = narrowed(request.filter, change.kind);
+  const filter: Selection = {
+    ...narrowed(request.filter, change.kind),
+    visibleLibraries: request.visibleLibraries,
+  };
   let changed = 0;
   let skipped = 0;
   let pageToken = "";

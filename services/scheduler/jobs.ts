@@ -5,6 +5,7 @@ import type { Submission } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.t
 import { type Job, Job as JobMessage, type JobProgress } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Command, Effect, Rejection } from "./domain/commands.ts";
 import { decide } from "./domain/decide.ts";
+import { requestKeyOf, scopedKey } from "./domain/scope.ts";
 import { isActive, isTerminal, type JobState } from "./domain/state.ts";
 import { type Batch, encodeRecord, type Journal, MAX_RECORD_BYTES } from "./journal.ts";
 import { type JobStore, stateOf } from "./store.ts";
@@ -109,9 +110,10 @@ export class JobTable {
     return entry ? entry.committed && entry.sequence : this.store.sequenceOf(jobId);
   }
 
-  /** The job that a request id belongs to, in head state. */
-  findRequest(requestId: string): Entry | undefined {
-    const jobId = this.#requests.get(requestId) ?? this.store.jobIdOfRequest(requestId);
+  /** The job that a request id belongs to within its scope, in head state. */
+  findRequest(scope: string, requestId: string): Entry | undefined {
+    const key = scopedKey(scope, requestId);
+    const jobId = this.#requests.get(key) ?? this.store.jobIdOfRequest(key);
     const entry = jobId === undefined ? undefined : this.find(jobId);
     return entry?.head ? entry : undefined;
   }
@@ -187,7 +189,8 @@ export class JobTable {
       const entry = this.#entries.get(jobId);
       if (!entry?.head || entry.head !== entry.committed || isActive(entry.head)) continue;
       this.#entries.delete(jobId);
-      if (entry.head.job.requestId !== "") this.#requests.delete(entry.head.job.requestId);
+      const requestKey = requestKeyOf(entry.head);
+      if (requestKey !== undefined) this.#requests.delete(requestKey);
     }
   }
 
@@ -232,9 +235,10 @@ export class JobTable {
   #index(before: JobState | undefined, after: JobState | undefined): void {
     this.#active +=
       Number(after !== undefined && isActive(after)) - Number(before !== undefined && isActive(before));
-    const requestId = after?.job.requestId ?? "";
-    if (after && requestId !== "") this.#requests.set(requestId, after.job.jobId);
-    else if (before && before.job.requestId !== "") this.#requests.delete(before.job.requestId);
+    const requestKey = after && requestKeyOf(after);
+    const keyBefore = before && requestKeyOf(before);
+    if (after && requestKey !== undefined) this.#requests.set(requestKey, after.job.jobId);
+    else if (keyBefore !== undefined) this.#requests.delete(keyBefore);
   }
 
   #commit(entry: Entry, state: JobState | undefined, sequence: number, bytes: Uint8Array): void {
@@ -261,6 +265,15 @@ export class JobTable {
 /** What a tombstone says of its job. */
 function remainderOf(job: Job | undefined, revision: bigint): Job | undefined {
   if (!job) return undefined;
-  const { jobId, type, status, libraryId, labels, createdAt } = job;
-  return JobMessage.fromPartial({ jobId, type, status, libraryId, labels, createdAt, revision });
+  const { jobId, type, status, libraryId, libraryIds, labels, createdAt } = job;
+  return JobMessage.fromPartial({
+    jobId,
+    type,
+    status,
+    libraryId,
+    libraryIds,
+    labels,
+    createdAt,
+    revision,
+  });
 }

@@ -1,7 +1,9 @@
 import type { Database, Key } from "lmdb";
 import TinyQueue from "tinyqueue";
+import type { LibraryPatterns } from "../../platform/library-patterns.ts";
 import { JobFilter, type JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { looksIntoRows, RowFilter } from "./row-filter.ts";
+import { patternsOf, SEVERAL_LIBRARIES, type Selection } from "./selection.ts";
 import { BEHIND_ALL, HEADER_BYTES, labelDigest, type StoreFiles } from "./store-files.ts";
 
 /** What a list reads from the disk, in one snapshot: rows that match, newest first, by job id (UUIDv7, so by time). */
@@ -9,6 +11,8 @@ import { BEHIND_ALL, HEADER_BYTES, labelDigest, type StoreFiles } from "./store-
 export interface ScanRequest {
   /** Encoded JobFilter. */
   readonly filter: Uint8Array;
+  /** Libraries that are seen; none = all. */
+  readonly visible: LibraryPatterns;
   /** Only jobs below this id; undefined = all. */
   readonly before: string | undefined;
   /** Rows at most. */
@@ -36,9 +40,10 @@ const CHUNK = 128;
 export function scan(files: StoreFiles, request: ScanRequest): ScanResult {
   // A snapshot of an earlier scan may still be open: it lacks what was written since.
   files.root.resetReadTxn();
-  const filter = JobFilter.decode(request.filter);
-  const { before, limit, all } = request;
-  const rowFilter = looksIntoRows(filter) ? new RowFilter(filter) : undefined;
+  const { before, limit, all, visible } = request;
+  const filter: Selection = { ...JobFilter.decode(request.filter), visibleLibraries: visible };
+  const looksInto = looksIntoRows(filter) || visible.length > 0;
+  const rowFilter = looksInto ? new RowFilter(filter) : undefined;
   const sure = isOneLabel(filter);
   const page = { jobIds: [] as string[], records: [] as Uint8Array[], end: undefined as string | undefined };
   const matching: string[] = [];
@@ -72,7 +77,9 @@ function rowMatches(files: StoreFiles, jobId: string, filter: RowFilter): boolea
 }
 
 /** All candidates are matches then. */
-function isOneLabel({ labels, statuses, types, libraryId, createdAfter, createdBefore }: JobFilter): boolean {
+function isOneLabel(filter: Selection): boolean {
+  const { labels, statuses, types, libraryId, createdAfter, createdBefore } = filter;
+  if (patternsOf(filter).length > 0) return false;
   if (createdAfter || createdBefore || libraryId !== "" || statuses.length > 0 || types.length > 0)
     return false;
   return Object.keys(labels).length === 1;
@@ -85,14 +92,17 @@ interface Source {
 }
 
 /** Ids of jobs that may match, newest first: all that match are among them. */
-function candidates(files: StoreFiles, filter: JobFilter, before: string | undefined): Iterable<string> {
+function candidates(files: StoreFiles, filter: Selection, before: string | undefined): Iterable<string> {
   const { byLabel, byLibrary, byKind, jobs } = files;
   const { labels, libraryId, statuses, types } = filter;
+  if (libraryId === SEVERAL_LIBRARIES) return [];
   const sources: Source[] = Object.entries(labels).map(([key, value]) => {
     return { keys: byLabel, groups: [[labelDigest(key, value)]] };
   });
   if (libraryId !== "") {
     sources.push({ keys: byLibrary, groups: groupsOf(byLibrary, [libraryId], filter) });
+  } else if (patternsOf(filter).length > 0) {
+    sources.push({ keys: byLibrary, groups: visibleGroups(byLibrary, filter) });
   } else if (statuses.length > 0 || types.length > 0) {
     sources.push({ keys: byKind, groups: groupsOf(byKind, [], filter) });
   }
@@ -130,6 +140,28 @@ function groupsOf(keys: Database<string, Key[]>, prefix: Key[], filter: JobFilte
     const ofType = filter.types.length === 0 || filter.types.includes(type);
     if (ofType && (filter.statuses.length === 0 || filter.statuses.includes(status))) groups.push(group);
     start = [...group, BEHIND_ALL];
+  }
+}
+
+/** Those of all libraries that are seen, and of jobs that have several. */
+function visibleGroups(keys: Database<string, Key[]>, filter: Selection): Key[][] {
+  const libraries = new Set<string>([SEVERAL_LIBRARIES]);
+  for (const pattern of patternsOf(filter)) {
+    if (!pattern.endsWith("*")) libraries.add(pattern);
+    else for (const id of librariesWith(keys, pattern.slice(0, -1))) libraries.add(id);
+  }
+  return [...libraries].flatMap((id) => (id === "" ? [] : groupsOf(keys, [id], filter)));
+}
+
+/** Libraries that have jobs, by the beginning of their ids: one look each. */
+function* librariesWith(keys: Database<string, Key[]>, prefix: string): Generator<string> {
+  let start: Key[] = [prefix];
+  for (;;) {
+    const [key] = keys.getKeys({ start, limit: 1 });
+    const library = key?.[0];
+    if (typeof library !== "string" || !library.startsWith(prefix)) return;
+    yield library;
+    start = [library, BEHIND_ALL];
   }
 }
 

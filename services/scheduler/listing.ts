@@ -5,6 +5,7 @@ import type { GroupCounts } from "./group-counts.ts";
 import { ListClient, startListThread } from "./list-client.ts";
 import { formatToken, parseToken } from "./page-token.ts";
 import { jobMatches, looksIntoRows } from "./row-filter.ts";
+import { patternsOf, type Selection } from "./selection.ts";
 import type { Rows } from "./store.ts";
 
 /**
@@ -35,7 +36,7 @@ type Row = [jobId: string, row: Uint8Array | Job];
 
 /** One list in the making. */
 interface Round {
-  readonly filter: JobFilter | undefined;
+  readonly filter: Selection | undefined;
   readonly pageSize: number;
   readonly before: string | undefined;
   /** What the disk had, newest first. */
@@ -59,7 +60,7 @@ export class Listing {
 
   /** @throws ArrwError INVALID_ARGUMENT for a wrong token; UNAVAILABLE when stopped or overloaded */
   async list(
-    filter: JobFilter | undefined,
+    filter: Selection | undefined,
     pageSize: number,
     pageToken: string,
     position: () => number,
@@ -69,12 +70,13 @@ export class Listing {
     const round: Round = { filter, pageSize, before, found: [], meanwhile: [], end: before };
     this.#rounds.add(round);
     try {
-      const onDisk = await this.#read(round, token === undefined && looksIntoRows(filter));
+      const isCounted = this.#isCounted(filter);
+      const onDisk = await this.#read(round, token === undefined && isCounted);
       if (this.#stopped) throw unavailable("the store was closed", { retryAfterMs: 500 });
       const { rows, total } = this.#merge(round, onDisk);
       const last = rows.length > pageSize ? rows[pageSize - 1]?.[0] : round.end;
       const counted = token ? token.total : total;
-      const totalSize = looksIntoRows(filter) ? counted : this.#options.counts.total(filter);
+      const totalSize = isCounted ? counted : this.#options.counts.total(filter);
       const nextPageToken = last === undefined ? "" : formatToken({ before: last, total: counted }, filter);
       const jobs = rows.slice(0, pageSize).map(([, row]) => (row instanceof Uint8Array ? jobOf(row) : row));
       return { jobs, nextPageToken, totalSize, through: position() };
@@ -93,13 +95,20 @@ export class Listing {
     await this.#client.stop();
   }
 
+  /** Its total is known only by looking at the jobs. */
+  #isCounted(filter: Selection | undefined): boolean {
+    if (looksIntoRows(filter)) return true;
+    return patternsOf(filter).length > 0 && this.#options.counts.ofSeveral(filter) > 0;
+  }
+
   /** Reads until the page is full, with all that lies over it. @returns all jobs on disk that match, if `all` are wanted */
   async #read(round: Round, all: boolean): Promise<string[] | undefined> {
     const { filter, pageSize } = round;
     const encoded = JobFilter.encode(filter ?? JobFilter.fromPartial({})).finish();
     let onDisk: string[] | undefined;
     for (let n = 0; n < MAX_ROUNDS; n++) {
-      const request = { filter: encoded, before: round.end, limit: pageSize, all: all && n === 0 };
+      const visible = patternsOf(filter);
+      const request = { filter: encoded, visible, before: round.end, limit: pageSize, all: all && n === 0 };
       const { jobIds, records, end, matching } = await this.#client.scan(request);
       if (n === 0) onDisk = matching;
       for (const [at, jobId] of jobIds.entries()) round.found.push([jobId, records[at] as Uint8Array]);

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { invalidArgument } from "../../platform/errors.ts";
-import type { JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { patternsOf, type Selection } from "./selection.ts";
 
 /** Where the next page begins; opaque to clients. */
 export interface PageToken {
@@ -12,13 +12,13 @@ export interface PageToken {
 
 const VERSION = 2;
 
-export function formatToken({ before, total }: PageToken, filter: JobFilter | undefined): string {
+export function formatToken({ before, total }: PageToken, filter: Selection | undefined): string {
   const parts = [VERSION, before, fingerprint(filter), total ?? null];
   return Buffer.from(JSON.stringify(parts)).toString("base64url");
 }
 
 /** @throws ArrwError INVALID_ARGUMENT when the token is not one of ours, or is another filter's */
-export function parseToken(token: string, filter: JobFilter | undefined): PageToken {
+export function parseToken(token: string, filter: Selection | undefined): PageToken {
   const [version, before, owner, total] = partsOf(token);
   if (version !== VERSION || typeof before !== "string") {
     const description = "must be the next_page_token of the page before; got something else";
@@ -39,7 +39,7 @@ function partsOf(token: string): unknown[] {
   }
 }
 
-function fingerprint(filter: JobFilter | undefined): string {
+function fingerprint(filter: Selection | undefined): string {
   const {
     statuses = [],
     types = [],
@@ -55,6 +55,8 @@ function fingerprint(filter: JobFilter | undefined): string {
     Object.entries(labels).sort(),
     createdAfter?.getTime() ?? null,
     createdBefore?.getTime() ?? null,
+    // So that one who sees less doesn't go on with what another has counted.
+    ...[...patternsOf(filter)].sort(),
   ];
   return createHash("sha256").update(JSON.stringify(parts)).digest("base64url").slice(0, 12);
 }

@@ -1,4 +1,4 @@
-import { PENDING } from "./domain/state.ts";
+import { type JobState, PENDING } from "./domain/state.ts";
 import type { Entry } from "./jobs.ts";
 
 interface Waiting {
@@ -16,6 +16,7 @@ interface Queue {
 }
 
 const TRIM_FROM = 1_024;
+const MAX_LOOKED_AT = 10_000;
 
 /** Jobs that are ready to run, first come first served within a type. */
 export class PendingQueue {
@@ -61,6 +62,18 @@ export class PendingQueue {
   /** The first job of a type, without taking it. */
   peek(type: string): Entry | undefined {
     return this.#first(type)?.entry;
+  }
+
+  /** The first of the next 10,000 jobs of a type that is wanted. */
+  find(type: string, isWanted: (state: JobState) => boolean): Entry | undefined {
+    const { items = [], head = 0 } = this.#types.get(type) ?? {};
+    const end = Math.min(items.length, head + MAX_LOOKED_AT);
+    for (let at = head; at < end; at++) {
+      const waiting = items[at];
+      const state = waiting?.entry.head;
+      if (waiting && state && isWaiting(waiting) && isWanted(state)) return waiting.entry;
+    }
+    return undefined;
   }
 
   /** Drops those that have left PENDING (cancelled, deleted) on the way to the first that has not. */

@@ -1,3 +1,4 @@
+import { isJobVisible, type LibraryPatterns } from "../../platform/library-patterns.ts";
 import type { GetQueueStatsResponse, JobStatus, TypeStats } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import {
   BLOCKED,
@@ -5,15 +6,17 @@ import {
   COMPLETED,
   FAILED,
   isTerminal,
+  type JobState,
   PENDING,
   RUNNING,
   SCHEDULED,
 } from "./domain/state.ts";
 import type { View } from "./leader.ts";
 
-/** Counts of jobs and workers; a standby knows of no workers. */
-export function queueStats({ projection, term, staleSequence }: View): GetQueueStatsResponse {
-  const groups = projection.store.counts.matching(undefined);
+/** Counts of the jobs that are seen, and of workers; a standby knows of no workers. */
+export function queueStats(view: View, visible: LibraryPatterns): GetQueueStatsResponse {
+  const { projection, term, staleSequence } = view;
+  const groups = projection.store.counts.matching(undefined, visible);
   const count = (...statuses: JobStatus[]): bigint =>
     BigInt(groups.reduce((sum, group) => sum + (statuses.includes(group.status) ? group.count : 0), 0));
   const workers = term ? [...term.workers] : [];
@@ -30,18 +33,19 @@ export function queueStats({ projection, term, staleSequence }: View): GetQueueS
     numWorkers: workers.length,
     slots: workers.reduce((sum, worker) => sum + worker.slots, 0),
     slotsUsed: workers.reduce((sum, worker) => sum + worker.leases.size, 0),
-    byType: typeStats({ projection, term, staleSequence }),
+    byType: typeStats(view, visible),
     running: term !== undefined && !term.queues.allPaused,
     staleSequence,
   };
 }
 
 /** Types that have active jobs or settings, by name. */
-function typeStats({ projection, term }: View): TypeStats[] {
+function typeStats({ projection, term }: View, visible: LibraryPatterns): TypeStats[] {
+  const isSeen = visible.length > 0 ? ({ job }: JobState) => isJobVisible(visible, job) : undefined;
   const counts = new Map<string, { pending: number; running: number }>();
   for (const { type } of projection.position.queues)
     if (type !== "") counts.set(type, { pending: 0, running: 0 });
-  for (const { type, status, count } of projection.store.counts.matching(undefined)) {
+  for (const { type, status, count } of projection.store.counts.matching(undefined, visible)) {
     if (isTerminal(status)) continue;
     const entry = counts.get(type) ?? { pending: 0, running: 0 };
     counts.set(type, entry);
@@ -52,7 +56,7 @@ function typeStats({ projection, term }: View): TypeStats[] {
   return [...counts]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([type, { pending, running }]) => {
-      const readyAt = term?.dispatcher.oldestPending(type)?.job.runAt;
+      const readyAt = term?.dispatcher.oldestPending(type, isSeen)?.job.runAt;
       return {
         type,
         pendingJobs: BigInt(pending),

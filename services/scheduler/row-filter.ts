@@ -1,11 +1,13 @@
+import { isJobVisible, type LibraryPatterns } from "../../platform/library-patterns.ts";
 import type { Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { groupMatches } from "./group-counts.ts";
+import { isSelectionVisible, patternsOf, type Selection } from "./selection.ts";
 
 /** Whether a job is one of those that a filter is for: decided on the job, or on its record as it is encoded. */
 
-export function jobMatches(job: Job, filter: JobFilter | undefined): boolean {
+export function jobMatches(job: Job, filter: Selection | undefined): boolean {
   if (!filter) return true;
-  if (!groupMatches(job, filter)) return false;
+  if (!groupMatches(job, filter) || !isSelectionVisible(filter, job)) return false;
   for (const [key, value] of Object.entries(filter.labels)) if (job.labels[key] !== value) return false;
   const createdAt = job.createdAt?.getTime() ?? 0;
   if (filter.createdAfter && createdAt < filter.createdAfter.getTime()) return false;
@@ -13,7 +15,7 @@ export function jobMatches(job: Job, filter: JobFilter | undefined): boolean {
 }
 
 /** Labels and times: what no key order and no total of the store stands for. */
-export function looksIntoRows(filter: JobFilter | undefined): filter is JobFilter {
+export function looksIntoRows(filter: JobFilter | undefined): filter is Selection {
   if (!filter) return false;
   return Object.keys(filter.labels).length > 0 || !!filter.createdAfter || !!filter.createdBefore;
 }
@@ -26,8 +28,10 @@ const STATUS = 3;
 const LIBRARY_ID = 4;
 const CREATED_AT = 14;
 const LABELS = 20;
+const LIBRARY_IDS = 31;
 
 const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 interface Label {
   readonly key: Uint8Array;
@@ -45,10 +49,11 @@ export class RowFilter {
   readonly #labels: readonly Label[];
   readonly #afterMs: number | undefined;
   readonly #beforeMs: number | undefined;
+  readonly #visible: LibraryPatterns;
   #bytes: Uint8Array = new Uint8Array(0);
   #at = 0;
 
-  constructor(filter: JobFilter) {
+  constructor(filter: Selection) {
     this.#statuses = new Set(filter.statuses);
     this.#types = filter.types.map((type) => encoder.encode(type));
     this.#libraryId = encoder.encode(filter.libraryId);
@@ -58,6 +63,7 @@ export class RowFilter {
     }));
     this.#afterMs = filter.createdAfter?.getTime();
     this.#beforeMs = filter.createdBefore?.getTime();
+    this.#visible = patternsOf(filter);
   }
 
   /** @param from where the record begins in `bytes`; it goes to their end */
@@ -86,6 +92,8 @@ export class RowFilter {
     let ofLibrary = this.#libraryId.length === 0;
     let labels = 0;
     let createdMs = 0;
+    let libraryId = "";
+    const libraryIds: string[] = [];
     while (this.#at < end) {
       const tag = this.#varint();
       switch (tag) {
@@ -102,9 +110,12 @@ export class RowFilter {
         case LIBRARY_ID * 8 + 2: {
           const length = this.#varint();
           ofLibrary ||= this.#equals(this.#libraryId, length);
-          this.#at += length;
+          libraryId = this.#visibleText(length);
           break;
         }
+        case LIBRARY_IDS * 8 + 2:
+          libraryIds.push(this.#visibleText(this.#varint()));
+          break;
         case CREATED_AT * 8 + 2:
           createdMs = this.#timestamp();
           break;
@@ -115,10 +126,18 @@ export class RowFilter {
           this.#skip(tag & 7);
       }
     }
+    if (!isJobVisible(this.#visible, { libraryId, libraryIds })) return false;
     if (!ofType || !ofLibrary || labels < this.#labels.length) return false;
     if (this.#statuses.size > 0 && !this.#statuses.has(status)) return false;
     if (this.#afterMs !== undefined && createdMs < this.#afterMs) return false;
     return this.#beforeMs === undefined || createdMs < this.#beforeMs;
+  }
+
+  /** A library's id, if it is of interest who sees it; passes over it. */
+  #visibleText(length: number): string {
+    const from = this.#at;
+    this.#at += length;
+    return this.#visible.length === 0 ? "" : decoder.decode(this.#bytes.subarray(from, this.#at));
   }
 
   #isWantedLabel(): boolean {

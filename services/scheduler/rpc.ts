@@ -6,14 +6,15 @@ import {
   SchedulerServiceService,
   SubmitJobsResponse,
 } from "../../proto/gen/arrwdb/scheduler/v1/scheduler.ts";
-import type { Job, JobFilter } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { Job } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Worker } from "../../proto/gen/arrwdb/v1/queues.ts";
 import { type JobState, PENDING } from "./domain/state.ts";
-import { changeJob, changeJobs } from "./job-changes.ts";
+import { changeJob, changeJobs, isSeen } from "./job-changes.ts";
 import type { Entry } from "./jobs.ts";
 import type { Leader, View } from "./leader.ts";
 import type { Page } from "./listing.ts";
 import { queueStats } from "./queue-stats.ts";
+import { type Selection, selectionOf } from "./selection.ts";
 import { durable, resultOf, submitOne } from "./submit.ts";
 import type { Term } from "./term.ts";
 import type { Worker as KnownWorker } from "./workers.ts";
@@ -34,15 +35,16 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       return encode(SubmitJobsResponse, { results: decided.map((each) => resultOf(term, each)) });
     },
 
-    getJob: async ({ jobId }) => {
+    getJob: async ({ jobId, visibleLibraries }) => {
       const view = leader.view();
-      const { table } = view.projection;
-      return { job: visible(view, table.find(jobId), jobId), staleSequence: view.staleSequence };
+      const entry = view.projection.table.find(jobId);
+      const seen = isSeen(entry, visibleLibraries) ? entry : undefined;
+      return { job: visible(view, seen, jobId), staleSequence: view.staleSequence };
     },
 
-    listJobs: async ({ filter, pageSize, pageToken }) => {
+    listJobs: async ({ filter, pageSize, pageToken, visibleLibraries }) => {
       const view = leader.view();
-      const page = await pageOf(leader, view, filter, pageSize, pageToken);
+      const page = await pageOf(leader, view, selectionOf(filter, visibleLibraries), pageSize, pageToken);
       return {
         jobs: page.jobs.map((job) => explained(view, job)),
         nextPageToken: page.nextPageToken,
@@ -52,27 +54,30 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       };
     },
 
-    cancelJob: async ({ jobId, reason }) => {
+    cancelJob: async ({ jobId, reason, visibleLibraries }) => {
+      const options = { maxActiveJobs, visible: visibleLibraries };
       const term = leader.term();
-      const entry = await changeJob(term, jobId, { kind: "requestCancel", reason }, maxActiveJobs);
+      const entry = await changeJob(term, jobId, { kind: "requestCancel", reason }, options);
       return { job: visible(viewOf(term), entry, jobId) };
     },
 
-    retryJob: async ({ jobId, fromCheckpoint, failedItemsOnly, endedRevision }) => {
+    retryJob: async ({ jobId, fromCheckpoint, failedItemsOnly, endedRevision, visibleLibraries }) => {
+      const options = { maxActiveJobs, visible: visibleLibraries };
       const term = leader.term();
       const retry = { kind: "retry", fromCheckpoint, failedItemsOnly, endedRevision } as const;
-      const entry = await changeJob(term, jobId, retry, maxActiveJobs);
+      const entry = await changeJob(term, jobId, retry, options);
       return { job: visible(viewOf(term), entry, jobId) };
     },
 
-    deleteJob: async ({ jobId }) => {
-      await changeJob(leader.term(), jobId, { kind: "delete" }, maxActiveJobs);
+    deleteJob: async ({ jobId, visibleLibraries }) => {
+      const options = { maxActiveJobs, visible: visibleLibraries };
+      await changeJob(leader.term(), jobId, { kind: "delete" }, options);
       return {};
     },
 
     changeJobs: async (request, { deadlineMs }) => {
       const term = leader.term();
-      const list = async (filter: JobFilter, pageSize: number, pageToken: string): Promise<Page> =>
+      const list = async (filter: Selection, pageSize: number, pageToken: string): Promise<Page> =>
         pageOf(leader, leader.view(), filter, pageSize, pageToken);
       const now = Date.now();
       const endMs = deadlineMs - Math.min(BULK_MARGIN_MS, (deadlineMs - now) / 4);
@@ -90,7 +95,7 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
       return { queue: changed };
     },
 
-    getQueueStats: async () => ({ stats: queueStats(leader.view()) }),
+    getQueueStats: async ({ visibleLibraries }) => ({ stats: queueStats(leader.view(), visibleLibraries) }),
 
     listWorkers: async () => {
       const workers = [...leader.term().workers].map(shownWorker);
@@ -104,7 +109,7 @@ export function schedulerService(leader: Leader, maxActiveJobs: number): Impleme
 async function pageOf(
   leader: Leader,
   view: View,
-  filter: JobFilter | undefined,
+  filter: Selection | undefined,
   pageSize: number,
   pageToken: string,
 ): Promise<Page> {

@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { type Database, type Key, open, type RootDatabase } from "lmdb";
 import { LRUCache } from "lru-cache";
 import type { Job } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import { requestKeyOf } from "./domain/scope.ts";
 import { isActive, type JobState } from "./domain/state.ts";
+import { libraryKey } from "./selection.ts";
 
 /** How the store lies on disk: the rows, and a key order for everything that is looked for. */
 
@@ -30,12 +32,16 @@ export class StoreFiles {
   readonly root: RootDatabase;
   /** jobId -> sequence (f64 BE), then the journal record. */
   readonly jobs: Database<Buffer, string>;
-  /** [libraryId, type, status, jobId] -> "": lists of one library. Jobs without one are not in it. */
+  /**
+   * [library, type, status, jobId] -> "": lists of one library, or of those that somebody sees. Jobs of several stand under
+   * SEVERAL_LIBRARIES, jobs without one are not in it.
+   */
   readonly byLibrary: Database<string, Key[]>;
   /** [type, status, jobId] -> "": all other lists; there are few types. */
   readonly byKind: Database<string, Key[]>;
   /** [digest of a label, jobId] -> "" */
   readonly byLabel: Database<string, Key[]>;
+  /** request_id within its scope -> jobId. */
   readonly requests: Database<string, string>;
   /** Jobs that a restart loads into memory. */
   readonly active: Database<string, string>;
@@ -63,7 +69,9 @@ export class StoreFiles {
   }
 
   putKeys(before: JobState | undefined, state: JobState): void {
-    const { jobId, requestId, libraryId, type, status, labels } = state.job;
+    const { jobId, type, status, labels } = state.job;
+    const libraryId = libraryKey(state.job);
+    const request = requestKeyOf(state);
     if (!before || !sameGroup(before.job, state.job)) {
       if (libraryId !== "") void this.byLibrary.put([libraryId, type, status, jobId], "");
       void this.byKind.put([type, status, jobId], "");
@@ -72,7 +80,9 @@ export class StoreFiles {
     for (const [key, value] of Object.entries(labels)) {
       if (before?.job.labels[key] !== value) void this.byLabel.put([labelDigest(key, value), jobId], "");
     }
-    if (requestId !== "" && before?.job.requestId !== requestId) void this.requests.put(requestId, jobId);
+    if (request !== undefined && (!before || requestKeyOf(before) !== request)) {
+      void this.requests.put(request, jobId);
+    }
     const same = before && isActive(before) === isActive(state) && endedMs(before.job) === endedMs(state.job);
     if (same) return;
     if (isActive(state)) void this.active.put(jobId, "");
@@ -80,7 +90,9 @@ export class StoreFiles {
   }
 
   removeKeys(before: JobState, after: JobState | undefined): void {
-    const { jobId, requestId, libraryId, type, status, labels } = before.job;
+    const { jobId, type, status, labels } = before.job;
+    const libraryId = libraryKey(before.job);
+    const request = requestKeyOf(before);
     if (!after || !sameGroup(before.job, after.job)) {
       if (libraryId !== "") void this.byLibrary.remove([libraryId, type, status, jobId]);
       void this.byKind.remove([type, status, jobId]);
@@ -88,7 +100,9 @@ export class StoreFiles {
     for (const [key, value] of Object.entries(labels)) {
       if (after?.job.labels[key] !== value) void this.byLabel.remove([labelDigest(key, value), jobId]);
     }
-    if (requestId !== "" && after?.job.requestId !== requestId) void this.requests.remove(requestId);
+    if (request !== undefined && (!after || requestKeyOf(after) !== request)) {
+      void this.requests.remove(request);
+    }
     if (isActive(before)) {
       if (!after || !isActive(after)) void this.active.remove(jobId);
     } else if (!after || isActive(after) || endedMs(after.job) !== endedMs(before.job)) {

@@ -3,10 +3,11 @@ import { rmSync } from "node:fs";
 import { type Key, TransactionFlags } from "lmdb";
 import { ArrwError } from "../../platform/errors.ts";
 import { JournalRecord } from "../../proto/gen/arrwdb/journal/v1/journal.ts";
-import type { JobFilter, JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
+import type { JobStatus } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { JobState } from "./domain/state.ts";
 import { GroupCounts } from "./group-counts.ts";
 import { Listing, type Page } from "./listing.ts";
+import type { Selection } from "./selection.ts";
 import { HEADER_BYTES, MAX_ID_LENGTH, StoreFiles, type Through } from "./store-files.ts";
 
 export type { Through } from "./store-files.ts";
@@ -117,8 +118,9 @@ export class JobStore {
     return row ? row.state && row.sequence : this.#files.jobs.getBinaryFast(jobId)?.readDoubleBE(0);
   }
 
-  jobIdOfRequest(requestId: string): string | undefined {
-    return this.#files.requests.get(requestId);
+  /** @param requestKey the request_id within its scope */
+  jobIdOfRequest(requestKey: string): string | undefined {
+    return this.#files.requests.get(requestKey);
   }
 
   activeJobIds(): string[] {
@@ -132,7 +134,7 @@ export class JobStore {
    * store is closed meanwhile, or has too many lists to make
    */
   list(
-    filter: JobFilter | undefined,
+    filter: Selection | undefined,
     pageSize: number,
     pageToken: string,
     position: () => number = () => 0,

@@ -33,7 +33,7 @@ export function refusal(term: Term, maxActiveJobs: number): ArrwError | undefine
 export function submitOne(term: Term, submission: Submission, maxActiveJobs: number): Submitted {
   const { table } = term;
   const requestId = submission.request?.requestId ?? "";
-  const known = requestId === "" ? undefined : table.findRequest(requestId);
+  const known = requestId === "" ? undefined : table.findRequest(submission.scope, requestId);
   if (known?.head) {
     return { entry: known, mismatch: !known.head.requestDigest.equals(submission.requestDigest) };
   }

@@ -7,6 +7,7 @@ import type { Bus } from "./bus.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Effect } from "./domain/commands.ts";
 import { exportIsOver } from "./domain/exports.ts";
+import { librariesOf } from "./domain/libraries.ts";
 import { isTerminal, type JobState, RUNNING, SCHEDULED } from "./domain/state.ts";
 import { type CloseFence, Fences } from "./fences.ts";
 import { Heartbeats } from "./heartbeats.ts";
@@ -239,7 +240,7 @@ export class Term {
       if (!state) continue;
       const { job, fencePending } = state;
       if (!isTerminal(job.status)) this.#setTimers(undefined, state);
-      if (fencePending !== 0n) this.#fences.add(job.libraryId, entry.jobId, fencePending);
+      if (fencePending !== 0n) this.#fences.add(librariesOf(job), entry.jobId, fencePending);
     }
     // Room first: what is taken up below is appended.
     await this.retention.makeRoom();
@@ -267,7 +268,7 @@ export class Term {
     if (effects.length === 0) return;
     this.dispatcher.send(effects);
     for (const effect of effects) {
-      if (effect.kind === "closeFence") this.#fences.add(effect.libraryId, effect.jobId, effect.lease);
+      if (effect.kind === "closeFence") this.#fences.add(effect.libraryIds, effect.jobId, effect.lease);
       else if (effect.kind === "removePayload") this.#janitor.remove(effect.objectId);
       else if (effect.kind === "removeItems") this.#janitor.remove(ObjectId.items(effect.jobId));
       else if (effect.kind === "removeExport") this.#janitor.remove(ObjectId.export(effect.jobId));

@@ -6,7 +6,7 @@ import type { AttemptMetrics } from "./attempt-metrics.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { type Ending, givenBack, MAX_OUTCOME_BYTES, tooLarge } from "./endings.ts";
 import { isFenced, timedOut, toFailure } from "./failure.ts";
-import type { Fences } from "./fences.ts";
+import { type Fences, librariesOf } from "./fences.ts";
 import {
   Cancelled,
   type Handler,
@@ -81,7 +81,7 @@ export class Attempt implements JobContext {
 
   /** Never throws; the handler runs at once, or when the fence is open. */
   start(): void {
-    const { grantedAt, libraryId, type } = this.#grant;
+    const { grantedAt, type } = this.#grant;
     this.#services.metrics.started(type);
     const timeout = timeoutOf(this.#grant);
     if (timeout) {
@@ -89,12 +89,12 @@ export class Attempt implements JobContext {
       const elapsedMs = grantedAt ? Math.max(0, Date.now() - grantedAt.getTime()) : 0;
       this.#services.deadlines.set(this.#onTimeout, performance.now() + timeout.ms - elapsedMs);
     }
-    if (libraryId === "") {
-      this.#run(undefined);
+    if (librariesOf(this.#grant).length === 0) {
+      this.#run([]);
       return;
     }
     this.#services.fences.begin(this.#grant, this.signal).then(
-      (library) => this.#run(library),
+      (libraries) => this.#run(libraries),
       (error: unknown) => this.#threw(error),
     );
   }
@@ -142,11 +142,11 @@ export class Attempt implements JobContext {
     });
   }
 
-  #run(library: LeasedLibrary | undefined): void {
+  #run(libraries: readonly LeasedLibrary[]): void {
     if (this.#state !== "running") return;
     try {
       if (this.#stopped) throw this.#stopped;
-      const returned = this.#callHandler(library);
+      const returned = this.#callHandler(libraries);
       if (returned instanceof Promise) {
         returned.then(
           (value) => this.#returned(value),
@@ -160,7 +160,7 @@ export class Attempt implements JobContext {
     }
   }
 
-  #callHandler(library: LeasedLibrary | undefined): ReturnType<Handler["run"]> {
+  #callHandler(libraries: readonly LeasedLibrary[]): ReturnType<Handler["run"]> {
     const grant = this.#grant;
     const { jobId, lease, type, attempt, leasesBefore, spec, payloadObject, itemCount, checkpoint } = grant;
     const handler = this.#handler;
@@ -182,7 +182,8 @@ export class Attempt implements JobContext {
       payloadObject,
       itemCount: Number(itemCount),
       checkpoint,
-      library,
+      library: grant.libraryId === "" ? undefined : libraries[0],
+      libraries: grant.libraryId === "" ? libraries : [],
     };
     return handler.run(input, this);
   }
@@ -260,7 +261,7 @@ export class Attempt implements JobContext {
   #end(ending: Ending): void {
     if (this.#state !== "running") return;
     this.#state = "ending";
-    if (this.#grant.libraryId === "") this.#publish(ending, false);
+    if (librariesOf(this.#grant).length === 0) this.#publish(ending, false);
     else void this.#services.fences.end(this.#grant).then((closed) => this.#publish(ending, !closed));
   }
 

@@ -1,3 +1,4 @@
+import { toArrwError } from "../../platform/errors.ts";
 import { unary } from "../../platform/grpc/client.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { IndexServiceClient } from "../../proto/gen/arrwdb/index/v1/index.ts";
@@ -11,7 +12,12 @@ const CALL_TIMEOUT_MS = 5_000;
 const BEGIN_FOR_MS = 20_000;
 const END_FOR_MS = 5_000;
 
-/** Opens and closes a lease's right to change its library. */
+/** The libraries that a lease may change. */
+export function librariesOf({ libraryId, libraryIds }: LeaseGrant): readonly string[] {
+  return libraryId === "" ? libraryIds : [libraryId];
+}
+
+/** Opens and closes a lease's right to change its libraries. */
 export class Fences {
   readonly #index: IndexServiceClient;
   readonly #log: Logger;
@@ -21,9 +27,25 @@ export class Fences {
     this.#log = log;
   }
 
-  /** @throws ArrwError NOT_FOUND (LIBRARY_NOT_FOUND), FAILED_PRECONDITION (LEASE_FENCED), UNAVAILABLE after 20 s */
-  async begin(grant: LeaseGrant, signal: AbortSignal): Promise<LeasedLibrary> {
-    const { libraryId, jobId, lease } = grant;
+  /**
+   * @returns the grant's libraries; of several without those that are gone
+   * @throws ArrwError NOT_FOUND (LIBRARY_NOT_FOUND), FAILED_PRECONDITION (LEASE_FENCED), UNAVAILABLE after 20 s
+   */
+  async begin(grant: LeaseGrant, signal: AbortSignal): Promise<LeasedLibrary[]> {
+    if (grant.libraryId !== "") return [await this.#beginIn(grant.libraryId, grant, signal)];
+    const begun: LeasedLibrary[] = [];
+    for (const libraryId of grant.libraryIds) {
+      try {
+        begun.push(await this.#beginIn(libraryId, grant, signal));
+      } catch (error) {
+        if (toArrwError(error).reason !== "LIBRARY_NOT_FOUND") throw error;
+      }
+    }
+    return begun;
+  }
+
+  async #beginIn(libraryId: string, grant: LeaseGrant, signal: AbortSignal): Promise<LeasedLibrary> {
+    const { jobId, lease } = grant;
     const request = { libraryId, fence: { jobId, lease } };
     const { library, embeddingId } = await whileUnavailable(
       () =>
@@ -38,13 +60,19 @@ export class Fences {
   }
 
   /**
-   * Closes the fence, so that nothing of the attempt which is still on its way changes the library.
-   * @returns false when the index did not answer: the scheduler has to close it
+   * Closes the fences, so that nothing of the attempt which is still on its way changes a library.
+   * @returns false when the index did not answer: the scheduler has to close them
    */
   async end(grant: LeaseGrant): Promise<boolean> {
-    const { libraryId, jobId, lease } = grant;
-    const request = { libraryId, fence: { jobId, lease } };
     const signal = AbortSignal.timeout(END_FOR_MS);
+    for (const libraryId of librariesOf(grant)) {
+      if (!(await this.#endIn(libraryId, grant, signal))) return false;
+    }
+    return true;
+  }
+
+  async #endIn(libraryId: string, { jobId, lease }: LeaseGrant, signal: AbortSignal): Promise<boolean> {
+    const request = { libraryId, fence: { jobId, lease } };
     try {
       await whileUnavailable(
         () => unary(this.#index, this.#index.endLease, request, { timeoutMs: CALL_TIMEOUT_MS, signal }),

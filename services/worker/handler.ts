@@ -53,6 +53,8 @@ export interface LeasedJob<K extends Kind> {
   readonly checkpoint: Uint8Array;
   /** The library it works on, as it was when the lease began. Undefined for jobs without one. */
   readonly library: LeasedLibrary | undefined;
+  /** The same of a job that has several, without those that are gone; `library` is undefined then. */
+  readonly libraries: readonly LeasedLibrary[];
 }
 
 export interface LeasedLibrary {

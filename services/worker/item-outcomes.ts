@@ -26,6 +26,8 @@ export interface ItemOutcome {
   readonly error: JobError | undefined;
   /** Chunks that it has in the library. */
   readonly chunks: number;
+  /** The library it was found in, of a job that has several. */
+  readonly libraryId?: string;
 }
 
 export interface ItemOutcomesOptions {
@@ -160,7 +162,7 @@ export function noFailedItems(): ArrwError {
   return new ArrwError("FAILED_PRECONDITION", message, { reason: "NO_FAILED_ITEMS" });
 }
 
-function storedItem({ ordinal, documentId, title, outcome, error, chunks }: ItemOutcome): StoredItem {
-  const item = boundedItem({ ordinal: BigInt(ordinal), documentId, title, outcome, error });
+function storedItem({ chunks, ordinal, libraryId = "", ...rest }: ItemOutcome): StoredItem {
+  const item = boundedItem({ ...rest, ordinal: BigInt(ordinal), libraryId });
   return { item, chunks };
 }

@@ -177,7 +177,7 @@ async function performOn(leader: Leader, call: Call): Promise<Answer> {
     retry: { kind: "retry", fromCheckpoint, endedRevision: 0n } as const,
     delete: { kind: "delete" } as const,
   }[call.kind];
-  const entry = await changeJob(term, jobId, change, MAX_ACTIVE_JOBS);
+  const entry = await changeJob(term, jobId, change, { maxActiveJobs: MAX_ACTIVE_JOBS, visible: [] });
   const job = call.kind === "delete" ? undefined : leader.view().projection.table.visible(entry);
   return { job, sequence: entry.sequence };
 }

@@ -100,6 +100,10 @@ export class FakeIndex {
         this.#find(libraryId);
         return { missingIds: documentIds };
       },
+      locateDocuments: async () => {
+        const [first] = this.libraries.keys();
+        return { libraries: [], nextPageToken: "", firstLibraryId: first ?? "" };
+      },
       search: async (request) => {
         this.#find(request.libraryId);
         this.searches.push(request);

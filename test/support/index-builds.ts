@@ -137,7 +137,7 @@ export class TestBuilds {
   }
 
   async library(): Promise<Library> {
-    const request = { libraryId: this.libraryId };
+    const request = { libraryId: this.libraryId, visibleLibraries: [] };
     const { library } = await unary(this.#index, this.#index.getLibrary, request, CALL);
     if (!library) throw new Error("no library");
     return library;

@@ -64,14 +64,14 @@ export class LibraryModel {
     assert.deepEqual([...stored.keys()].sort(), [...this.#documents.keys()].sort());
     for (const [id, texts] of this.#documents) assert.deepEqual(stored.get(id), texts, id);
     const chunks = [...stored.values()].reduce((sum, texts) => sum + texts.length, 0);
-    const { library } = await unary(client, client.getLibrary, { libraryId }, CALL);
+    const { library } = await unary(client, client.getLibrary, { visibleLibraries: [], libraryId }, CALL);
     assert.deepEqual([library?.documentCount, library?.chunkCount], [BigInt(stored.size), BigInt(chunks)]);
     return { chunks };
   }
 
   /** Each chunk is found by its own vector: by exact search always, by the index nearly always. */
   async compareSearches(client: IndexServiceClient, libraryId: string): Promise<void> {
-    const { library, embeddingId } = await unary(client, client.getLibrary, { libraryId }, CALL);
+    const { library, embeddingId } = await unary(client, client.getLibrary, { visibleLibraries: [], libraryId }, CALL);
     const { model = "", dimensions = 0 } = library?.embedding ?? {};
     const left = [...this.#documents].flatMap(([id, texts]) =>
       texts.map((text, n) => ({ chunkId: `${id}#${n}`, vector: vectorOf(text, model, dimensions) })),

@@ -82,7 +82,7 @@ export type Effect =
   | { readonly kind: "cancelLease"; readonly workerId: string; readonly lease: bigint }
   | {
       readonly kind: "closeFence";
-      readonly libraryId: string;
+      readonly libraryIds: readonly string[];
       readonly jobId: string;
       readonly lease: bigint;
     }

@@ -3,6 +3,7 @@ import { retryDelayMs } from "./backoff.ts";
 import type { Command, Decision, Effect, Rejection } from "./commands.ts";
 import { removingExport } from "./exports.ts";
 import { hasItems, mayHaveFailedItems } from "./items.ts";
+import { librariesOf } from "./libraries.ts";
 import { BLOCKED, CANCELLED, isTerminal, type JobState, PENDING, RUNNING, SCHEDULED } from "./state.ts";
 import * as transition from "./transitions.ts";
 
@@ -52,9 +53,10 @@ function decided(state: JobState | undefined, command: Command, now: Date): Deci
 
 /** Whoever ended the lease could not shut itself out of the index: a write of it may still be on its way. */
 function alsoClosingFence(decision: Decision, { job, lease }: JobState): Decision {
-  if (!decision.accepted || job.libraryId === "") return decision;
-  const { libraryId, jobId } = job;
-  return { ...decision, effects: [...decision.effects, { kind: "closeFence", libraryId, jobId, lease }] };
+  const libraryIds = librariesOf(job);
+  if (!decision.accepted || libraryIds.length === 0) return decision;
+  const effect: Effect = { kind: "closeFence", libraryIds, jobId: job.jobId, lease };
+  return { ...decision, effects: [...decision.effects, effect] };
 }
 
 type LeaseCommand = Exclude<
@@ -206,8 +208,8 @@ function cancelledNow(
 
 function closeFence(state: JobState): Effect[] {
   if (state.fencePending === 0n) return [];
-  const { libraryId, jobId } = state.job;
-  return [{ kind: "closeFence", libraryId, jobId, lease: state.fencePending }];
+  const { job, fencePending } = state;
+  return [{ kind: "closeFence", libraryIds: librariesOf(job), jobId: job.jobId, lease: fencePending }];
 }
 
 function removeObjects({ job, payloadObject }: JobState): Effect[] {

@@ -1,4 +1,5 @@
-import type { Job } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { scopedKey } from "./scope.ts";
+import type { JobState } from "./state.ts";
 
 /** What a job must hold to run, beside a slot. */
 export interface Limit {
@@ -22,14 +23,15 @@ const NONE: readonly Limit[] = [];
  * The limits of a job, in the order in which they are taken: all jobs take them in the same order, so that two can never
  * wait for each other.
  */
-export function limitsOf(job: Job): readonly Limit[] {
+export function limitsOf({ job, scope }: Pick<JobState, "job" | "scope">): readonly Limit[] {
   const exclusive = EXCLUSIVE_TYPES.has(job.type);
   // Nearly all jobs have none.
   if (job.concurrencyKey === "" && !exclusive) return NONE;
   const limits: Limit[] = [];
   if (job.concurrencyKey !== "") {
     const label = `jobs with concurrency_key ${JSON.stringify(job.concurrencyKey)}`;
-    limits.push({ key: `key/${job.concurrencyKey}`, atMost: Math.max(1, job.concurrencyLimit), label });
+    const key = `key/${scopedKey(scope, job.concurrencyKey)}`;
+    limits.push({ key, atMost: Math.max(1, job.concurrencyLimit), label });
   }
   if (exclusive) {
     const label = `index jobs of library ${JSON.stringify(job.libraryId)}`;

@@ -8,6 +8,7 @@ import type {
   JobStatus,
 } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { toMs } from "./backoff.ts";
+import { librariesOf } from "./libraries.ts";
 import { CANCELLED, COMPLETED, FAILED, type JobState, PENDING, RUNNING, SCHEDULED } from "./state.ts";
 
 /** Named constructors of states: the only places that set a status, so that field combinations are right for free. */
@@ -55,6 +56,7 @@ export function submitted(submission: Submission, now: Date): JobState {
     totalTimeout: request?.totalTimeout,
     concurrencyKey: request?.concurrencyKey ?? "",
     concurrencyLimit: request?.concurrencyKey ? request.concurrencyLimit || 1 : 0,
+    libraryIds: submission.libraryIds,
   };
   return {
     job,
@@ -71,6 +73,7 @@ export function submitted(submission: Submission, now: Date): JobState {
     deadline: deadlineOf(job, runAt ?? now),
     retried: 0,
     failedItemsOnly: false,
+    scope: submission.scope,
   };
 }
 
@@ -212,7 +215,7 @@ export function withRetry(state: JobState): JobState {
 
 /** The current lease's fence is to be closed by the scheduler; jobs without a library have none. */
 export function withOpenFence(state: JobState): JobState {
-  return { ...state, fencePending: state.job.libraryId === "" ? 0n : state.lease };
+  return { ...state, fencePending: librariesOf(state.job).length === 0 ? 0n : state.lease };
 }
 
 /** One lost worker, before what follows is decided; the fence of a job with a library is to be closed. */

@@ -39,11 +39,12 @@ interface Run {
   readonly remover: DocumentRemover;
 }
 
-/** Unknown ids that an attempt names in its log. */
+/** Failed ids that an attempt names in its log. */
 const MAX_LOGGED = 100;
 
 /**
- * Removes documents by id, or all that pass a filter, in batches under the lease's fence. What is to be removed is stored
+ * Removes documents by id, or all that pass a filter, in batches under the lease's fence; by id also from several libraries,
+ * where an id has to be in exactly one. What is to be removed is stored
  * before it is, so that an attempt that repeats a batch knows which ids it removed itself from those that never were there.
  */
 export class BatchDelete implements Handler<"batchDelete"> {
@@ -57,19 +58,18 @@ export class BatchDelete implements Handler<"batchDelete"> {
 
   async run(job: DeleteJob, context: JobContext): Promise<BatchDeleteResult> {
     const { library, jobId, lease } = job;
-    if (!library) throw new ArrwError("INVALID_ARGUMENT", "a deletion needs a library");
     const { signal } = context;
     const { index, nats } = this.#options;
-    const { libraryId } = library.library;
+    const libraries = library?.library.libraryId ?? job.libraries.map((each) => each.library.libraryId);
     const items = new ItemOutcomes({ nats, jobId, lease, signal });
-    const remover = new DocumentRemover({ index, items, libraryId, jobId, lease, signal });
+    const remover = new DocumentRemover({ index, items, libraries, jobId, lease, signal });
     const counts = { ...(await startOf(job, items, context)) };
     context.log.info(startText(job, counts));
     try {
       for await (const { candidates, next } of this.#batches({ job, counts, items, remover })) {
         if (signal.aborted) throw signal.reason;
         const removed = await remover.remove(candidates);
-        logUnknown(removed, counts, context);
+        logFailed(removed, counts, context);
         counts.failed += failedBy(removed, job);
         counts.deleted += removed.deleted.length;
         Object.assign(counts, next);
@@ -115,19 +115,21 @@ async function startOf(job: DeleteJob, items: ItemOutcomes, context: JobContext)
 }
 
 /** By how much a batch changes the number of failed items; a run of those has counted them before. */
-function failedBy({ deleted, unknown }: Removed, { failedItemsOnly }: DeleteJob): number {
-  return failedItemsOnly ? -deleted.filter(({ state }) => state === "new").length : unknown.length;
+function failedBy({ deleted, unknown, ambiguous }: Removed, { failedItemsOnly }: DeleteJob): number {
+  const failed = [...unknown, ...ambiguous];
+  if (!failedItemsOnly) return failed.length;
+  return (
+    failed.filter(({ state }) => state !== "new").length -
+    deleted.filter(({ state }) => state === "new").length
+  );
 }
 
 /** What an attempt before has begun to remove, or has removed without counting it. */
-async function leftOf(
-  items: ItemOutcomes,
-  ordinal: number,
-): Promise<Pick<Candidate, "documentId" | "title" | "state"> | undefined> {
+async function leftOf(items: ItemOutcomes, ordinal: number): Promise<Omit<Candidate, "ordinal"> | undefined> {
   const item = (await items.get(ordinal))?.item;
   if (!item || item.outcome === "failed") return undefined;
-  const { documentId, title, outcome } = item;
-  return { documentId, title, state: outcome === "ok" ? "done" : "begun" };
+  const { documentId, title, libraryId, outcome } = item;
+  return { documentId, title, libraryId, state: outcome === "ok" ? "done" : "begun" };
 }
 
 /** The ids of the payload. What a batch before has begun is found among the items. */
@@ -140,7 +142,8 @@ async function* idBatches(
   let nextOffset = counts.nextOffset;
   for await (const message of payload) {
     const documentId = Buffer.from(message.bytes).toString();
-    candidates.push({ ordinal, documentId, title: "", state: "new", ...(await leftOf(items, ordinal)) });
+    const known = await leftOf(items, ordinal);
+    candidates.push({ ordinal, ...(known ?? { documentId, title: "", libraryId: "", state: "new" }) });
     ordinal += 1;
     nextOffset = message.nextOffset;
     if (candidates.length < MAX_BATCH) continue;
@@ -164,9 +167,9 @@ async function* filterBatches({ counts, items, remover }: Run, filter: Filter): 
   do {
     const page = await remover.list(filter, pageToken);
     pageToken = page.nextPageToken;
-    const candidates = page.documents.map(
-      ({ documentId, title }): Candidate => ({ ordinal: ordinal++, documentId, title, state: "found" }),
-    );
+    const candidates = page.documents.map(({ documentId, title }): Candidate => {
+      return { ordinal: ordinal++, documentId, title, libraryId: "", state: "found" };
+    });
     if (candidates.length > 0) yield { candidates, next: { ordinal, pageToken } };
   } while (pageToken !== "");
 }
@@ -176,9 +179,9 @@ async function* failedBatches({ counts, items }: Run): AsyncGenerator<Batch> {
   let candidates: Candidate[] = [];
   let { ordinal } = counts;
   for (let stored = await items.get(ordinal); stored?.item; stored = await items.get(++ordinal)) {
-    const { documentId, title, outcome } = stored.item;
+    const { documentId, title, libraryId, outcome } = stored.item;
     if (outcome === "ok") continue;
-    candidates.push({ ordinal, documentId, title, state: outcome === "" ? "begun" : "new" });
+    candidates.push({ ordinal, documentId, title, libraryId, state: outcome === "" ? "begun" : "new" });
     if (candidates.length < MAX_BATCH) continue;
     yield { candidates, next: { ordinal: ordinal + 1 } };
     candidates = [];
@@ -192,10 +195,13 @@ function startText({ spec, itemCount, failedItemsOnly }: DeleteJob, { ordinal }:
   return `deleting ${which}${ordinal > 0 ? `, from number ${numberText(ordinal)} on` : ""}`;
 }
 
-function logUnknown({ unknown }: Removed, counts: DeleteCheckpoint, { log }: JobContext): void {
+function logFailed({ unknown, ambiguous }: Removed, counts: DeleteCheckpoint, { log }: JobContext): void {
   const room = Math.max(0, MAX_LOGGED - counts.failed);
-  for (const { ordinal, documentId } of unknown.slice(0, room)) {
-    log.warn({ ordinal, document_id: documentId }, `document ${ordinal} is not there`);
+  const why = new Map<Candidate, string>();
+  for (const each of unknown) why.set(each, "is not there");
+  for (const each of ambiguous) why.set(each, "is in more than one library");
+  for (const [{ ordinal, documentId }, text] of [...why].slice(0, room)) {
+    log.warn({ ordinal, document_id: documentId }, `document ${ordinal} ${text}`);
   }
 }
 

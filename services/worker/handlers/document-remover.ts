@@ -1,15 +1,18 @@
+import { ArrwError, toArrwError } from "../../../platform/errors.ts";
 import { unary } from "../../../platform/grpc/client.ts";
 import type { IndexServiceClient, ListDocumentsResponse } from "../../../proto/gen/arrwdb/index/v1/index.ts";
 import type { Filter } from "../../../proto/gen/arrwdb/v1/document.ts";
-import { type Candidate, planDeletes } from "../domain/delete-plan.ts";
+import { byLibrary, type Candidate, planDeletes } from "../domain/delete-plan.ts";
 import type { ItemOutcome, ItemOutcomes } from "../item-outcomes.ts";
 import { whileUnavailable } from "../retry.ts";
+import { findInOne, findInSeveral, type IndexCaller, type Places } from "./document-finder.ts";
 import { LastCall } from "./last-call.ts";
 
 export interface DocumentRemoverOptions {
   readonly index: IndexServiceClient;
   readonly items: ItemOutcomes;
-  readonly libraryId: string;
+  /** The job's library, or those where each id is looked for. */
+  readonly libraries: string | readonly string[];
   readonly jobId: string;
   readonly lease: bigint;
   /** Aborted when the attempt has to end. */
@@ -20,6 +23,8 @@ export interface DocumentRemoverOptions {
 export interface Removed {
   readonly deleted: readonly Candidate[];
   readonly unknown: readonly Candidate[];
+  /** In more than one library. */
+  readonly ambiguous: readonly Candidate[];
 }
 
 /** Ids at a time: as many values as a filter takes. */
@@ -44,8 +49,9 @@ export class DocumentRemover {
 
   /** A page of what passes the filter, without texts; may be empty before the last one. @throws ArrwError */
   list(filter: Filter, pageToken: string): Promise<ListDocumentsResponse> {
-    const { index, libraryId } = this.#options;
-    const request = { libraryId, filter, pageSize: MAX_BATCH, pageToken, includeTexts: false };
+    const { index, libraries } = this.#options;
+    if (typeof libraries !== "string") throw new ArrwError("INVALID_ARGUMENT", "a filter needs a library");
+    const request = { libraryId: libraries, filter, pageSize: MAX_BATCH, pageToken, includeTexts: false };
     return this.#call((call) => unary(index, index.listDocuments, request, call));
   }
 
@@ -54,32 +60,49 @@ export class DocumentRemover {
    * @param candidates at most 1,000 @throws ArrwError
    */
   async remove(candidates: readonly Candidate[]): Promise<Removed> {
-    const { index, items, libraryId, jobId, lease } = this.#options;
-    const plan = planDeletes(candidates, await this.#titles(candidates));
-    const unknown = plan.unknown.map(unknownItem);
-    await items.put([...plan.remove.map((each) => knownItem(each, "")), ...unknown]);
-    if (plan.remove.length > 0) {
-      const documentIds = plan.remove.map(({ documentId }) => documentId);
-      const request = { libraryId, fence: { jobId, lease }, documentIds };
-      // What it reports as missing was removed by a call before, whose reply was lost, or by somebody else just now.
-      await this.#call((call) => unary(index, index.deleteDocuments, request, call));
-      await items.put(plan.remove.map((each) => knownItem(each, "ok")));
+    const { items } = this.#options;
+    const plan = planDeletes(candidates, await this.#places(candidates));
+    const failed = [...plan.unknown.map(unknownItem), ...plan.ambiguous.map(ambiguousItem)];
+    await items.put([...plan.remove.map((each) => knownItem(each, "")), ...failed]);
+    const deleted: Candidate[] = [];
+    const gone: Candidate[] = [];
+    for (const [libraryId, batch] of byLibrary(plan.remove)) {
+      const isThere = await this.#delete(libraryId, batch);
+      (isThere ? deleted : gone).push(...batch);
     }
-    return { deleted: [...plan.done, ...plan.remove], unknown: plan.unknown };
+    if (plan.remove.length > 0) {
+      await items.put([...deleted.map((each) => knownItem(each, "ok")), ...gone.map(unknownItem)]);
+    }
+    const { done, ambiguous } = plan;
+    return { deleted: [...done, ...deleted], unknown: [...plan.unknown, ...gone], ambiguous };
   }
 
-  /** Titles of the new ids that are there. */
-  async #titles(candidates: readonly Candidate[]): Promise<Map<string, string>> {
-    const fresh = candidates.filter(({ state }) => state === "new").map(({ documentId }) => documentId);
-    const titles = new Map<string, string>();
-    if (fresh.length === 0) return titles;
-    const filter = { all: [{ field: "document_id", test: { $case: "in" as const, value: fresh } }] };
-    for (let pageToken: string | undefined = ""; pageToken !== undefined; ) {
-      const page: ListDocumentsResponse = await this.list(filter, pageToken);
-      for (const { documentId, title } of page.documents) titles.set(documentId, title);
-      pageToken = page.nextPageToken || undefined;
+  /** @returns false: the library, one of several, is gone @throws ArrwError */
+  async #delete(foundIn: string, batch: readonly Candidate[]): Promise<boolean> {
+    const { index, libraries, jobId, lease } = this.#options;
+    const isOne = typeof libraries === "string";
+    if (!isOne && !libraries.includes(foundIn)) return false;
+    const documentIds = batch.map(({ documentId }) => documentId);
+    const request = { libraryId: isOne ? libraries : foundIn, fence: { jobId, lease }, documentIds };
+    try {
+      // What it reports as missing was removed by a call before, whose reply was lost, or by somebody else just now.
+      await this.#call((call) => unary(index, index.deleteDocuments, request, call));
+      return true;
+    } catch (error) {
+      if (isOne || toArrwError(error).reason !== "LIBRARY_NOT_FOUND") throw error;
+      return false;
     }
-    return titles;
+  }
+
+  /** Where the new ids are. */
+  async #places(candidates: readonly Candidate[]): Promise<Places> {
+    const { index, libraries } = this.#options;
+    const fresh = candidates.filter(({ state }) => state === "new").map(({ documentId }) => documentId);
+    if (fresh.length === 0) return new Map();
+    const call: IndexCaller = (run) => this.#call(run);
+    return typeof libraries === "string"
+      ? findInOne(index, call, libraries, fresh)
+      : findInSeveral(index, call, libraries, fresh);
   }
 
   #call<T>(run: (call: { timeoutMs: number; signal: AbortSignal }) => Promise<T>): Promise<T> {
@@ -88,11 +111,17 @@ export class DocumentRemover {
   }
 }
 
-function knownItem({ ordinal, documentId, title }: Candidate, outcome: "ok" | ""): ItemOutcome {
-  return { ordinal, documentId, title, outcome, error: undefined, chunks: 0 };
+function knownItem({ ordinal, documentId, title, libraryId }: Candidate, outcome: "ok" | ""): ItemOutcome {
+  return { ordinal, documentId, title, libraryId, outcome, error: undefined, chunks: 0 };
 }
 
 function unknownItem({ ordinal, documentId, title }: Candidate): ItemOutcome {
   const error = { code: "DOCUMENT_NOT_FOUND", message: "there is no such document", retryable: false };
+  return { ordinal, documentId, title, outcome: "failed", error, chunks: 0 };
+}
+
+function ambiguousItem({ ordinal, documentId, title }: Candidate): ItemOutcome {
+  const message = "more than one library has a document of this id: name the library";
+  const error = { code: "AMBIGUOUS", message, retryable: false };
   return { ordinal, documentId, title, outcome: "failed", error, chunks: 0 };
 }

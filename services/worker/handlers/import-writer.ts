@@ -110,7 +110,7 @@ export class ImportWriter {
     const { index, libraryId, embedder, signal } = this.#options;
     const call = { timeoutMs: CALL_TIMEOUT_MS, signal };
     const { library, embeddingId } = await whileUnavailable(
-      () => unary(index, index.getLibrary, { libraryId }, call),
+      () => unary(index, index.getLibrary, { visibleLibraries: [], libraryId }, call),
       { forMs: WRITE_FOR_MS, signal },
     );
     if (library) embedder.use({ library, embeddingId });

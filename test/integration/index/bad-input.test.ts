@@ -96,7 +96,7 @@ test("whatever comes in, the answer is no crash and no INTERNAL", async (t) => {
       .record({ libraryId, documentId: text, includeVectors: fc.boolean() })
       .map((request) => () => unary(client, client.getDocument, request, call)),
     fc
-      .record({ pageSize: int32, pageToken: text })
+      .record({ pageSize: int32, pageToken: text, visibleLibraries: fc.array(text) })
       .map((request) => () => unary(client, client.listLibraries, request, call)),
     fc
       .record({ libraryId, filter, pageSize: int32, pageToken: text, includeTexts: fc.boolean() })

@@ -93,7 +93,7 @@ async function assertWorks({ client, address }: IndexProcess, id: string): Promi
     const good = hits.find(({ documentId }) => documentId === "good");
     assert.equal(good?.score, 1);
   }
-  const page = await unary(client, client.listLibraries, { pageSize: 1_000, pageToken: "" }, call);
+  const page = await unary(client, client.listLibraries, { visibleLibraries: [], pageSize: 1_000, pageToken: "" }, call);
   assert.ok(page.libraries.some(({ libraryId }) => libraryId === id));
   const changes = new ChangeServiceClient(address, credentials.createInsecure());
   const watched = await new WatchedLibrary(changes, changes.watchChanges, id).started();
@@ -109,7 +109,7 @@ async function knownLibrary({ client, address }: IndexProcess, jobId: string): P
   const libraryId = "known";
   const documentIds = ["a", "b", "c"];
   await TestLibrary.create(client, libraryRequest(libraryId, DIMENSIONS));
-  const { embeddingId } = await unary(client, client.getLibrary, { libraryId }, call);
+  const { embeddingId } = await unary(client, client.getLibrary, { visibleLibraries: [], libraryId }, call);
   const documents = documentIds.map((id, i) => documentUpsert(id, [seededVector(i, DIMENSIONS)]));
   const upsert = { libraryId, embeddingId, fence: undefined, documents };
   const changes = new ChangeServiceClient(address, credentials.createInsecure());

@@ -28,7 +28,7 @@ const version = (i: number, v: number) =>
   documentUpsert(`d${i}`, [seededVector(i * 1_000 + v, DIMENSIONS)], { title: `v${v}` });
 
 async function libraryMessage(client: IndexServiceClient) {
-  const { library } = await unary(client, client.getLibrary, { libraryId: "a" }, call);
+  const { library } = await unary(client, client.getLibrary, { visibleLibraries: [], libraryId: "a" }, call);
   assert.ok(library);
   return library;
 }

@@ -26,13 +26,13 @@ const retry = async ({ client }: SchedulerProcess, jobId: string): Promise<Job |
     await unary(
       client,
       client.retryJob,
-      { jobId, fromCheckpoint: false, endedRevision: 0n, failedItemsOnly: false },
+      { visibleLibraries: [], jobId, fromCheckpoint: false, endedRevision: 0n, failedItemsOnly: false },
       TIMEOUT,
     )
   ).job;
 
 const remove = ({ client }: SchedulerProcess, jobId: string) =>
-  unary(client, client.deleteJob, { jobId }, TIMEOUT);
+  unary(client, client.deleteJob, { visibleLibraries: [], jobId }, TIMEOUT);
 
 const changeAll = async (
   { client }: SchedulerProcess,

@@ -24,7 +24,7 @@ test("a job runs its failed items again while some failed; its outcomes go when 
     unary(
       client,
       client.retryJob,
-      { jobId, fromCheckpoint: false, failedItemsOnly: true, endedRevision },
+      { visibleLibraries: [], jobId, fromCheckpoint: false, failedItemsOnly: true, endedRevision },
       TIMEOUT,
     );
   const { jobId } = await scheduler.submit(echo({ type: "batch_delete" }));
@@ -56,6 +56,6 @@ test("a job runs its failed items again while some failed; its outcomes go when 
   for (const part of [0, 1]) await writeItemsPart(nats, jobId, part, { lease: 1n, items: [], sequence: 0 });
   const stored = () => nats.streamSubjects(Stream.objects, Subject.objectAll(ObjectId.items(jobId)));
   assert.equal(Object.keys(await stored()).length, 2);
-  await unary(client, client.deleteJob, { jobId }, TIMEOUT);
+  await unary(client, client.deleteJob, { visibleLibraries: [], jobId }, TIMEOUT);
   await eventually(async () => Object.keys(await stored()).length === 0, { what: "the outcomes are gone" });
 });

@@ -16,7 +16,7 @@ test("the list thread passes over lists that nobody waits for any more", async (
   const thread = startListThread(path);
   const exited = once(thread, "exit");
   const ask = async (deadlineMs: number) => {
-    const request = { filter: new Uint8Array(0), before: undefined, limit: 1, all: true };
+    const request = { visible: [], filter: new Uint8Array(0), before: undefined, limit: 1, all: true };
     thread.postMessage({ id: 1, request, deadlineMs } satisfies ToListThread);
     const [answer] = await once(thread, "message");
     return answer;

@@ -10,10 +10,10 @@ import { SchedulerProcess } from "../../support/scheduler-process.ts";
 import { COMPLETED, echo, PENDING, RUNNING, setUp } from "./set-up.ts";
 
 const getJob = ({ client }: SchedulerProcess, jobId: string): Promise<GetJobResponse> =>
-  unary(client, client.getJob, { jobId }, { timeoutMs: 2_000 });
+  unary(client, client.getJob, { visibleLibraries: [], jobId }, { timeoutMs: 2_000 });
 
 const list = ({ client }: SchedulerProcess): Promise<ListJobsResponse> => {
-  const request = { filter: undefined, pageSize: 100, pageToken: "" };
+  const request = { visibleLibraries: [], filter: undefined, pageSize: 100, pageToken: "" };
   return unary(client, client.listJobs, request, { timeoutMs: 2_000 });
 };
 
@@ -111,7 +111,7 @@ test("a standby's store from before the journal was purged is rebuilt: no delete
   const [deleted] = jobs;
   await second.kill("SIGTERM");
   const { client } = first;
-  await unary(client, client.deleteJob, { jobId: deleted?.jobId ?? "" }, { timeoutMs: 2_000 });
+  await unary(client, client.deleteJob, { visibleLibraries: [], jobId: deleted?.jobId ?? "" }, { timeoutMs: 2_000 });
   // What a compaction does: all but what the newest records need is gone, the tombstone too.
   const kept = await first.submit(echo({ type: "nobody runs this" }));
   const { lastSequence } = await nats.streamInfo(Stream.journal);

@@ -105,6 +105,7 @@ function leased(lease: bigint, checkpoint: Uint8Array = new Uint8Array()): Lease
     itemCount: 0,
     checkpoint,
     library: { library: Library.fromPartial({ libraryId: "library" }), embeddingId: "" },
+    libraries: [],
   };
 }
 

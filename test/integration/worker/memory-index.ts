@@ -112,6 +112,7 @@ export class MemoryIndex {
         await this.onDeleted(request, signal);
         return { missingIds };
       },
+      locateDocuments: unused,
       search: unused,
       beginLease: async ({ libraryId, fence }) => {
         const answer = this.#library(libraryId);

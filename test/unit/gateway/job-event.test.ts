@@ -10,6 +10,8 @@ import { jobMatcher } from "../../../services/gateway/domain/job-filter.ts";
 import { parseCursor } from "../../../services/gateway/domain/watch-cursor.ts";
 import { JournalBatch } from "../../../services/gateway/journal-batch.ts";
 
+const ANYBODY = { name: "test", role: "viewer", libraries: undefined } as const;
+
 const at = new Date("2026-01-02T03:04:05.678Z");
 const job = Job.fromPartial({
   jobId: "j",
@@ -56,7 +58,7 @@ test("a tombstone: the job that is gone, or what is known of it", () => {
   ]);
   const jobs = batch.events.map(({ payload }) => WatchJobsResponse.decode(payload).job);
   assert.deepEqual(jobs, [{ ...job, revision: 8n }, Job.fromPartial({ jobId: "k", revision: 5n })]);
-  const library = jobMatcher(JobFilter.fromPartial({ libraryId: "lib" }));
+  const library = jobMatcher(JobFilter.fromPartial({ libraryId: "lib" }), ANYBODY);
   assert.deepEqual(
     batch.events.map((event) => event.matches(library)),
     [true, false],
@@ -84,10 +86,10 @@ test("filters as in ListJobs: all that is set must hold", () => {
   ];
   for (const [filter, expected] of cases) {
     assert.equal(
-      event?.matches(jobMatcher({ ...JobFilter.fromPartial({}), ...filter })),
+      event?.matches(jobMatcher({ ...JobFilter.fromPartial({}), ...filter }, ANYBODY)),
       expected,
       JSON.stringify(filter),
     );
   }
-  assert.equal(event?.matches(jobMatcher(undefined)), true);
+  assert.equal(event?.matches(jobMatcher(undefined, ANYBODY)), true);
 });

@@ -16,7 +16,7 @@ test("a part of the longest items fits into a message; its counts are those of i
   const items = Array.from({ length: ITEMS_PER_PART }, (_, n) => {
     const error = { code: "DOCUMENT_TOO_LARGE", message: longest, retryable: false };
     const failed = n % 2 === 0;
-    const fields = { ordinal: 2n ** 50n + BigInt(n), documentId: longest, title: longest };
+    const fields = { ordinal: 2n ** 50n + BigInt(n), documentId: longest, title: longest, libraryId: "" };
     const item = boundedItem({
       ...fields,
       outcome: failed ? "failed" : n === 1 ? "" : "ok",

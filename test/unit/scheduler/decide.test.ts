@@ -222,7 +222,9 @@ describe("who wins when a cancel was requested", () => {
   test("a lost worker's fence is closed all the same", () => {
     const { state, effects } = accepted(cancelling({ libraryId: "l" }), commands.lose);
     assert.equal(statusName(state.job.status), "CANCELLED");
-    assert.deepEqual(effects, [{ kind: "closeFence", libraryId: "l", jobId: state.job.jobId, lease: LEASE }]);
+    assert.deepEqual(effects, [
+      { kind: "closeFence", libraryIds: ["l"], jobId: state.job.jobId, lease: LEASE },
+    ]);
   });
 });
 
@@ -266,7 +268,7 @@ describe("losses", () => {
       const { state, effects } = accepted(running({ libraryId: "l" }), command);
       assert.equal(state.fencePending, LEASE, name);
       assert.deepEqual(effects, [
-        { kind: "closeFence", libraryId: "l", jobId: state.job.jobId, lease: LEASE },
+        { kind: "closeFence", libraryIds: ["l"], jobId: state.job.jobId, lease: LEASE },
       ]);
       assert.equal(accepted(state, commands.fenceClosed).state.fencePending, 0n);
       const without = accepted(running(), command);

@@ -9,7 +9,7 @@ import {
   type ToListThread,
 } from "../../../services/scheduler/list-protocol.ts";
 
-const REQUEST = { filter: new Uint8Array(0), before: undefined, limit: 1, all: false };
+const REQUEST = { visible: [], filter: new Uint8Array(0), before: undefined, limit: 1, all: false };
 
 /** Answers when the test says so. */
 class FakeThread extends EventEmitter implements ListThread {

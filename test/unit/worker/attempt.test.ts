@@ -37,7 +37,7 @@ class Surroundings {
     fences: {
       begin: async () => {
         this.calls.push("begin");
-        return this.begin();
+        return [await this.begin()];
       },
       end: async () => {
         this.calls.push("end");

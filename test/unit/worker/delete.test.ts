@@ -6,29 +6,41 @@ import {
   decodeDeleteCheckpoint,
   encodeDeleteCheckpoint,
 } from "../../../services/worker/domain/delete-checkpoint.ts";
-import { type Candidate, planDeletes } from "../../../services/worker/domain/delete-plan.ts";
+import { byLibrary, type Candidate, planDeletes } from "../../../services/worker/domain/delete-plan.ts";
 
 const anyState = fc.constantFrom<Candidate["state"]>("new", "found", "begun", "done");
 const anyBatch = fc
   .array(fc.record({ documentId: fc.constantFrom("a", "b", "c", "d"), state: anyState }), { maxLength: 12 })
-  .map((all): Candidate[] => all.map((each, ordinal) => ({ ...each, ordinal, title: "" })));
+  .map((all): Candidate[] => all.map((each, ordinal) => ({ ...each, ordinal, title: "", libraryId: "" })));
 
-test("every id of a batch is done, to be removed or unknown; a new one is removed once, if it is there", () => {
+const anyPlaces = fc.dictionary(
+  fc.constantFrom("a", "b", "c", "d"),
+  fc.subarray(["one", "two", "three"], { minLength: 1 }),
+);
+
+test("every id of a batch is done, to be removed, unknown or ambiguous; a new one is removed once, where it alone is", () => {
   fc.assert(
-    fc.property(anyBatch, fc.subarray(["a", "b", "c", "d"]), (batch, there) => {
-      const plan = planDeletes(batch, new Map(there.map((id) => [id, `title ${id}`])));
-      const ordinals = [plan.done, plan.remove, plan.unknown].flat().map(({ ordinal }) => ordinal);
+    fc.property(anyBatch, anyPlaces, (batch, there) => {
+      const places = Object.entries(there).map(([id, libraries]) => {
+        return [id, libraries.map((libraryId) => ({ libraryId, title: `title ${id}` }))] as const;
+      });
+      const plan = planDeletes(batch, new Map(places));
+      const ordinals = [plan.done, plan.remove, plan.unknown, plan.ambiguous]
+        .flat()
+        .map(({ ordinal }) => ordinal);
       assert.deepEqual(
         ordinals.sort((a, b) => a - b),
         batch.map(({ ordinal }) => ordinal),
       );
       // What an attempt before has begun or done is never said to be unknown.
-      assert.ok(plan.unknown.every(({ state }) => state === "new"));
+      assert.ok([...plan.unknown, ...plan.ambiguous].every(({ state }) => state === "new"));
+      assert.ok(plan.ambiguous.every(({ documentId }) => (there[documentId]?.length ?? 0) > 1));
       assert.ok(plan.done.every(({ state }) => state === "done"));
+      assert.deepEqual(new Set([...byLibrary(plan.remove).values()].flat()), new Set(plan.remove));
       const fresh = plan.remove.filter(({ state }) => state === "new");
       assert.equal(new Set(fresh.map(({ documentId }) => documentId)).size, fresh.length);
-      for (const { documentId, title } of fresh) {
-        assert.ok(there.includes(documentId));
+      for (const { documentId, title, libraryId } of fresh) {
+        assert.deepEqual(there[documentId], [libraryId]);
         assert.equal(title, `title ${documentId}`);
         assert.ok(!batch.some((each) => each.documentId === documentId && each.state !== "new"));
       }

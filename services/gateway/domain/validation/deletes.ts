@@ -4,10 +4,16 @@ import { isDocumentId } from "./ids.ts";
 import { quoted, type Violations } from "./violations.ts";
 
 const MAX_DOCUMENT_IDS = 100_000;
+/** Each is looked for in every library. */
+const MAX_IDS_WITHOUT_LIBRARY = 10_000;
 const PATH = "spec.batch_delete";
 
 /** Either ids or a filter: a filter that happens to be empty must not delete every document there is. */
-export function checkDelete({ documentIds, filter }: BatchDeleteSpec, violations: Violations): void {
+export function checkDelete(
+  { documentIds, filter }: BatchDeleteSpec,
+  hasLibrary: boolean,
+  violations: Violations,
+): void {
   if (filter) {
     if (documentIds.length > 0) {
       violations.add(`${PATH}.filter`, `instead of document_ids; got both, ${documentIds.length} ids`);
@@ -17,7 +23,8 @@ export function checkDelete({ documentIds, filter }: BatchDeleteSpec, violations
   } else if (documentIds.length === 0) {
     violations.add(`${PATH}.document_ids`, "at least one, or a filter; got 0");
   }
-  violations.maxItems(`${PATH}.document_ids`, documentIds.length, MAX_DOCUMENT_IDS);
+  const most = hasLibrary ? MAX_DOCUMENT_IDS : MAX_IDS_WITHOUT_LIBRARY;
+  violations.maxItems(`${PATH}.document_ids`, documentIds.length, most);
   for (const [index, id] of documentIds.entries()) {
     if (violations.full) return;
     if (!isDocumentId(id))

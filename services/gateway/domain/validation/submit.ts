@@ -125,7 +125,9 @@ function checkSpec(request: SubmitJobRequest, context: SubmitContext, violations
     return;
   }
   const type = jobTypeOf(request.spec);
-  if (type?.needsLibrary && request.libraryId === "") {
+  // Documents that are named are looked for in all libraries.
+  const isNamed = spec?.$case === "batchDelete" && !spec.value.filter;
+  if (type?.needsLibrary && request.libraryId === "" && !isNamed) {
     violations.add("library_id", 'an id or a name is needed; got ""');
   }
   switch (spec?.$case) {
@@ -140,7 +142,7 @@ function checkSpec(request: SubmitJobRequest, context: SubmitContext, violations
       checkDocuments(spec.value, context.library, violations);
       return;
     case "batchDelete":
-      checkDelete(spec.value, violations);
+      checkDelete(spec.value, request.libraryId !== "", violations);
       return;
     case "batchExport":
       checkExport(spec.value, violations);
