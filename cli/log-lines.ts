@@ -54,6 +54,11 @@ export function parseServiceLine(name: string, line: string): LogEntry {
   };
 }
 
+/** Is it a line of the gateway's audit log? */
+export function isAudit({ fields }: LogEntry): boolean {
+  return fields.some(([key, value]) => key === "audit" && value === true);
+}
+
 const NATS_LEVELS: Readonly<Record<string, string>> = {
   TRC: "trace",
   DBG: "debug",
