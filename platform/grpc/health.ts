@@ -27,7 +27,10 @@ export function healthService(services: Readonly<Record<string, readonly ReadyCh
       const status = statusOf(service);
       if (status !== ServingStatus.SERVICE_UNKNOWN) return { status };
       const name = JSON.stringify(service.slice(0, MAX_NAME_LENGTH));
-      throw new ArrwError("NOT_FOUND", `service ${name} does not exist`, { reason: "SERVICE_NOT_FOUND" });
+      throw new ArrwError("NOT_FOUND", `service ${name} does not exist`, {
+        reason: "SERVICE_NOT_FOUND",
+        resource: { type: "service", name: service.slice(0, MAX_NAME_LENGTH) },
+      });
     },
     list: async () => ({
       statuses: Object.fromEntries([...checks.keys()].map((name) => [name, { status: statusOf(name) }])),

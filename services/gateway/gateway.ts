@@ -22,6 +22,7 @@ import { jobHandlers } from "./jobs-rpc.ts";
 import { JournalFeed } from "./journal-feed.ts";
 import { libraryHandlers } from "./libraries-rpc.ts";
 import { Logs } from "./logs.ts";
+import { publicError } from "./public-error.ts";
 import { queueHandlers } from "./queues-rpc.ts";
 import { ReceivingJobService } from "./received.ts";
 import { reflectionServices } from "./reflection.ts";
@@ -111,6 +112,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
       "stream documents of at most 4,000,000 bytes each with ImportDocuments, or split the request into several calls",
     defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
     tls,
+    complete: publicError,
   });
   const probes = new ProbeListener({
     host: config.ARRW_HOST,

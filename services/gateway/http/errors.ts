@@ -1,5 +1,6 @@
 import type { FastifyError, FastifyReply } from "fastify";
 import { ArrwError, type ErrorCode, toArrwError, type Violation } from "../../../platform/errors.ts";
+import { publicError } from "../public-error.ts";
 
 /** Errors of both doors are the same; here they get a status and a JSON shape. */
 
@@ -105,6 +106,10 @@ export function withPaths(error: ArrwError, shown: (path: string) => string): Ar
 
 /** Mistakes that Fastify finds, and its own; anything else as everywhere. */
 export function fromThrown(thrown: unknown): ArrwError {
+  return publicError(known(thrown));
+}
+
+function known(thrown: unknown): ArrwError {
   if (thrown instanceof ArrwError || !(thrown instanceof Error)) return toArrwError(thrown);
   const { code, statusCode = 500, message } = thrown as FastifyError;
   switch (code) {
