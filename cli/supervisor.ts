@@ -10,7 +10,15 @@ import type { PidLock } from "../platform/pid-lock.ts";
 import { SETTINGS } from "../platform/settings.ts";
 import { describeExit, launchChild } from "./child.ts";
 import { takeDataDir } from "./data-dir.ts";
-import { type LogEntry, parseNatsLine, parseServiceLine, renderEntry, SEVERITY } from "./log-lines.ts";
+import { connectHostOf, environmentOf, hostOf } from "./inside.ts";
+import {
+  isAudit,
+  type LogEntry,
+  parseNatsLine,
+  parseServiceLine,
+  renderEntry,
+  SEVERITY,
+} from "./log-lines.ts";
 import { checkNats, launchNats } from "./nats.ts";
 import { settlePorts, type WantedPort, withFreePorts } from "./ports.ts";
 import { type PortSetting, SERVICES, type ServiceSpec } from "./services.ts";
@@ -168,7 +176,7 @@ export class System {
         service: name,
         setting,
         what,
-        address: `${this.#connectHost()}:${ports.get(setting) ?? 0}`,
+        address: `${connectHostOf(name, this.#settings)}:${ports.get(setting) ?? 0}`,
       })),
     );
     if (given) {
@@ -187,17 +195,12 @@ export class System {
         service: name,
         setting,
         port: this.#settings[setting],
-        host: this.#settings.ARRW_HOST,
+        host: hostOf(name, this.#settings),
       })),
     );
     if (!withNats) return wanted;
     const setting = "ARRW_NATS_PORT";
     return [{ service: "nats-server", setting, port: this.#settings[setting], host: "127.0.0.1" }, ...wanted];
-  }
-
-  #connectHost(): string {
-    const host = this.#settings.ARRW_HOST;
-    return host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
   }
 
   /** What children get beside the user's settings: where the others are. */
@@ -209,8 +212,9 @@ export class System {
     };
     delete env.NATS_URL;
     for (const [setting, port] of ports) env[setting] = String(port);
-    for (const { address } of this.#services) {
-      if (address) env[address.setting] = `${this.#connectHost()}:${ports.get(address.port) ?? 0}`;
+    for (const { name, address } of this.#services) {
+      if (address)
+        env[address.setting] = `${connectHostOf(name, this.#settings)}:${ports.get(address.port) ?? 0}`;
     }
     return env;
   }
@@ -236,9 +240,15 @@ export class System {
 
   #supervise(service: ServiceSpec, env: NodeJS.ProcessEnv): Supervised {
     const { name, main } = service;
-    const onLine = (line: string): void => this.#show(parseServiceLine(name, line));
+    const own = environmentOf(name, env, this.#settings);
+    // Without credentials all that an audit line says is that it was somebody on this machine.
+    const audited = this.#settings.ARRW_API_KEYS_FILE !== "" || this.#settings.ARRW_JWKS_FILE !== "";
+    const onLine = (line: string): void => {
+      const entry = parseServiceLine(name, line);
+      if (audited || !isAudit(entry)) this.#show(entry);
+    };
     const stopTimeoutMs = this.#settings.ARRW_DRAIN_TIMEOUT_MS + STOP_MARGIN_MS;
-    return this.#add(name, stopTimeoutMs, () => launchChild({ name, main, env, onLine }));
+    return this.#add(name, stopTimeoutMs, () => launchChild({ name, main, env: own, onLine }));
   }
 
   #add(name: string, stopTimeoutMs: number, launch: () => Promise<Running>): Supervised {
