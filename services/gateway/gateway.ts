@@ -1,10 +1,11 @@
 import { createProvider } from "../../platform/embedding/create-provider.ts";
 import { queryPatience, RemoteEmbedding } from "../../platform/embedding/remote-embedding.ts";
+import { ArrwError } from "../../platform/errors.ts";
 import { healthService } from "../../platform/grpc/health.ts";
 import { GrpcServer, implement } from "../../platform/grpc/server.ts";
 import { type Part, part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
-import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
+import { createRegistry } from "../../platform/metrics.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
@@ -15,6 +16,7 @@ import { createGuard } from "./access/create-guard.ts";
 import type { Api } from "./api.ts";
 import type { GatewayConfig } from "./config.ts";
 import { Downloads } from "./downloads.ts";
+import { HttpListener } from "./http/door.ts";
 import { IndexClient } from "./index-client.ts";
 import { JobItems } from "./job-items.ts";
 import { JobWatches } from "./job-watches.ts";
@@ -40,7 +42,7 @@ export interface Gateway {
   /** In the order in which they start. */
   readonly parts: readonly Part[];
   readonly server: GrpcServer;
-  readonly probes: ProbeListener;
+  readonly http: HttpListener;
 }
 
 /** The gateway's parts, wired. */
@@ -114,18 +116,26 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     tls,
     complete: publicError,
   });
-  const probes = new ProbeListener({
+  const http = new HttpListener({
     host: config.ARRW_HOST,
     port: config.ARRW_GATEWAY_HTTP_PORT,
+    api,
+    log,
     registry,
     checks,
+    defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
+    // They count what all clients do.
+    mayReadMetrics: async (call) => {
+      const { libraries: confined } = await guard.authenticate(call);
+      if (confined) throw new ArrwError("PERMISSION_DENIED", "only for who is not confined to libraries");
+    },
     tls,
   });
   return {
     parts: [
       tls,
       ...guardParts,
-      probes,
+      http,
       scheduler,
       index,
       nats,
@@ -135,8 +145,9 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
       jobWatches,
       logs,
       server,
+      http.door,
     ],
     server,
-    probes,
+    http,
   };
 }

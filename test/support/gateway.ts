@@ -95,7 +95,7 @@ export async function startGateway(t: Cleanup, options: GatewayOptions): Promise
   t.after(() => {
     for (const client of [jobs, libraries] as Client[]) client.close();
   });
-  const probes = `http://127.0.0.1:${gateway.probes.port}`;
+  const probes = `http://127.0.0.1:${gateway.http.port}`;
   return { address, probes, jobs, libraries, stop };
 }
 

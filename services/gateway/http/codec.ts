@@ -1,4 +1,4 @@
-import type { DescMessage, FileRegistry } from "@bufbuild/protobuf";
+import type { DescEnum, DescMessage, FileRegistry } from "@bufbuild/protobuf";
 import { invalidArgument } from "../../../platform/errors.ts";
 import { loadDescriptors } from "../descriptors.ts";
 import { Violations } from "../domain/validation/violations.ts";
@@ -22,6 +22,13 @@ export class JsonCodec {
   messageType(name: string): DescMessage {
     const type = this.registry.getMessage(name);
     if (!type) throw new Error(`the contract has no message ${name}`);
+    return type;
+  }
+
+  /** By full name, as `messageType`. */
+  enumType(name: string): DescEnum {
+    const type = this.registry.getEnum(name);
+    if (!type) throw new Error(`the contract has no enum ${name}`);
     return type;
   }
 

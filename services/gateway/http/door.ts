@@ -17,6 +17,7 @@ import { acceptBodies } from "./bodies.ts";
 import { type ContextOptions, HttpCalls } from "./calls.ts";
 import { JsonCodec } from "./codec.ts";
 import { errorBody, fromThrown, MAX_BODY_BYTES, sendError } from "./errors.ts";
+import { addUnaryRoutes } from "./routes.ts";
 import { nameUnknownRoutes } from "./unknown-routes.ts";
 
 /** What routes answer with. */
@@ -137,7 +138,9 @@ export class HttpListener implements Part {
   });
 
   /** Every group of routes. */
-  #register(_door: HttpDoor): void {}
+  #register(door: HttpDoor): void {
+    addUnaryRoutes(this.#app, door);
+  }
 
   #door(): HttpDoor {
     const { api, log, registry } = this.#options;

@@ -170,10 +170,9 @@ class Reader {
 
   #enum(type: DescEnum, number: number, value: unknown, path: string): undefined {
     const words = enumWords(type);
-    for (const [each, word] of words) {
-      if (word === value) return this.#writer.tag(number, WireType.Varint).int32(each);
-    }
-    this.#refuse(path, `one of ${[...words.values()].join(", ")}`, value);
+    const found = [...words].find(([, word]) => word === value);
+    if (found) this.#writer.tag(number, WireType.Varint).int32(found[0]);
+    else this.#refuse(path, `one of ${[...words.values()].join(", ")}`, value);
   }
 
   #scalar(type: ScalarType, number: number, value: unknown, path: string): undefined {
@@ -182,7 +181,8 @@ class Reader {
       const [min, max] = wholeBounds(type);
       const fits = Number.isInteger(value) && (value as number) >= min && (value as number) <= max;
       if (!fits) return this.#refuse(path, `an integer ${min}..${max}`, value);
-      return writeWhole(writer, type, number, value as number);
+      writeWhole(writer, type, number, value as number);
+      return;
     }
     switch (type) {
       case ScalarType.STRING:
