@@ -6,6 +6,7 @@ import { benchPromptness } from "./promptness.ts";
 import { benchRetained } from "./retained.ts";
 import { benchSearch } from "./search.ts";
 import { benchWaiting } from "./waiting.ts";
+import { benchWatches } from "./watches.ts";
 
 /** `npm run bench -- <name> [options]`: each bench prints its figures; docs/operations.md says what they were. */
 const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
@@ -17,6 +18,7 @@ const BENCHES: Readonly<Record<string, (args: readonly string[]) => Promise<void
   retained: benchRetained,
   promptness: benchPromptness,
   waiting: benchWaiting,
+  watches: benchWatches,
 };
 
 const [name = "", ...args] = process.argv.slice(2);

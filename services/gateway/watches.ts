@@ -61,7 +61,7 @@ export class Watches implements Part {
     this.#options = options;
     this.#listener = {
       onBatch: (batch) => {
-        this.#onRecords(batch, undefined);
+        this.#onRecords(batch);
         if (batch.takesOver) this.#expectGap();
       },
       onGap: () => this.#expectGap(),
@@ -140,7 +140,9 @@ export class Watches implements Part {
     }
     topic.watchers.add(watcher);
     this.#streams.inc();
-    for (const batch of this.#options.feed.recent.slice(-BATCHES_BACK)) this.#onRecords(batch, topic);
+    for (const batch of this.#options.feed.recent.slice(-BATCHES_BACK)) {
+      for (const bytes of batch.byJob.get(jobId) ?? []) takeUp(bytes, topic);
+    }
     return topic;
   }
 
@@ -170,15 +172,11 @@ export class Watches implements Part {
     this.#progress = undefined;
   }
 
-  /** For all watched jobs, or for one. */
-  #onRecords(batch: JournalBatch, only: WatchTopic | undefined): void {
+  #onRecords(batch: JournalBatch): void {
     for (const bytes of batch.records) {
       const jobId = leadingString(bytes, RECORD.jobId);
       const topic = jobId === undefined ? undefined : this.#topics.get(jobId);
-      if (!topic || (only && topic !== only)) continue;
-      const { state } = JournalRecord.decode(bytes);
-      if (state?.job) topic.onJob(state.job);
-      else topic.onDeleted();
+      if (topic) takeUp(bytes, topic);
     }
   }
 
@@ -223,4 +221,10 @@ export class Watches implements Part {
       return undefined;
     }
   }
+}
+
+function takeUp(record: Uint8Array, topic: WatchTopic): void {
+  const { state } = JournalRecord.decode(record);
+  if (state?.job) topic.onJob(state.job);
+  else topic.onDeleted();
 }
