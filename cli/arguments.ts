@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import { JobStatus } from "../client/index.ts";
-import { nearestName } from "./connection.ts";
+import { nearestName } from "./nearest-name.ts";
 
 /** How commands read their options; bounds are the server's to check. */
 
@@ -50,8 +50,25 @@ const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_4
 
 /** "250ms", "90s", "5m", "2h", "1d" as a google.protobuf.Duration. */
 export function time(text: string): { seconds: bigint; nanos: number } {
+  const ms = timeMs(text);
+  return { seconds: BigInt(Math.floor(ms / 1_000)), nanos: (ms % 1_000) * 1_000_000 };
+}
+
+/** The same in ms. */
+export function timeMs(text: string): number {
   const [, number, unit] = /^(\d{1,9}(?:\.\d{1,3})?) ?(ms|s|m|min|h|d)$/.exec(text.trim()) ?? [];
   if (number === undefined) throw new InvalidArgumentError("expected a time, as 250ms, 90s, 5m, 2h or 1d");
-  const ms = Math.round(Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS]);
-  return { seconds: BigInt(Math.floor(ms / 1_000)), nanos: (ms % 1_000) * 1_000_000 };
+  return Math.round(Number(number) * UNIT_MS[unit as keyof typeof UNIT_MS]);
+}
+
+/** RFC 3339, or a time from now (`direction` 1) or ago (-1). */
+export function moment(direction: 1 | -1): (text: string) => Date {
+  return (text) => {
+    const typed = text.trim();
+    if (/^\d{4}-\d\d-\d\d/.test(typed)) {
+      const at = new Date(typed);
+      if (!Number.isNaN(at.getTime())) return at;
+    } else if (/^\d/.test(typed)) return new Date(Date.now() + direction * timeMs(typed));
+    throw new InvalidArgumentError("expected a time, as 2026-12-24T18:00:00Z, or 90s, 5m, 2h, 1d");
+  };
 }

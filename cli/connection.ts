@@ -1,47 +1,61 @@
 import type { Command } from "commander";
-import { closest, distance } from "fastest-levenshtein";
-import { ArrwClient, ClientError } from "../client/index.ts";
+import { ArrwClient, type ArrwClientOptions, ClientError } from "../client/index.ts";
+import { type ConnectionOptions, clientOptions, connectionOptions } from "./connection-options.ts";
+import { EXIT, exitCodeOf, Failure } from "./failure.ts";
 import { plain } from "./format.ts";
+import { nearestName } from "./nearest-name.ts";
 import { endQuietlyWhenUnread, note } from "./terminal.ts";
+import { whyUnreachable } from "./unreachable.ts";
 
-export interface ClientCommandOptions {
-  readonly address: string;
+export interface ClientCommandOptions extends ConnectionOptions {
   readonly json?: boolean;
 }
 
-const DEFAULT_ADDRESS = "127.0.0.1:50051";
 const CONNECT_TIMEOUT_MS = 5_000;
 const SUGGESTION_TIMEOUT_MS = 2_000;
 const MOST_COMPARED = 10_000;
 
-/** Gives a command --address and --json. */
+/** Gives a command --json and what it needs to reach its gateway. */
 export function withClientOptions(command: Command): Command {
-  return command
-    .option("--address <host:port>", "gateway (or ARRW_ADDRESS)", process.env.ARRW_ADDRESS || DEFAULT_ADDRESS)
-    .option("--json", "one JSON object per line");
+  command.option("--json", "one JSON object per line; errors, too");
+  for (const option of connectionOptions()) command.addOption(option);
+  return command;
 }
 
 /**
  * Connects, runs, closes.
- * @throws Error in words for a user; what `run` throws that is no ClientError
+ * @throws Failure in words for a user; what `run` throws that is no ClientError
  */
 export async function withClient<T>(
-  { address }: Pick<ClientCommandOptions, "address">,
+  options: ConnectionOptions,
   run: (client: ArrwClient) => Promise<T>,
 ): Promise<T> {
   endQuietlyWhenUnread();
-  const client = new ArrwClient({ address, onStale: saidOnce() });
+  const wanted = clientOptions(options);
+  const client = new ArrwClient({ ...wanted, onStale: saidOnce() });
   try {
-    await client.connect({ timeoutMs: CONNECT_TIMEOUT_MS }).catch((cause: unknown) => {
-      const message = `gateway not reachable at ${address}: is it running? try \`arrw up\``;
-      throw new Error(message, { cause });
-    });
+    await connect(client, wanted);
     return await run(client);
   } catch (error) {
-    if (error instanceof ClientError) throw new Error(await explained(client, error), { cause: error });
+    if (error instanceof ClientError) throw await toFailure(client, error);
     throw error;
   } finally {
     client.close();
+  }
+}
+
+async function connect(client: ArrwClient, { tls, timeoutMs }: ArrwClientOptions): Promise<void> {
+  const patienceMs = Math.min(timeoutMs ?? CONNECT_TIMEOUT_MS, CONNECT_TIMEOUT_MS);
+  try {
+    await client.connect({ timeoutMs: patienceMs });
+  } catch (cause) {
+    const why = await whyUnreachable(client.address, typeof tls === "object" ? tls : undefined);
+    throw new Failure(why, {
+      exitCode: EXIT.unreachable,
+      code: "UNAVAILABLE",
+      reason: "NOT_REACHABLE",
+      cause,
+    });
   }
 }
 
@@ -58,16 +72,30 @@ function saidOnce(): (sequence: bigint) => void {
 }
 
 /** What went wrong, for a user. */
-export async function explained(client: ArrwClient, error: unknown): Promise<string> {
-  if (!(error instanceof ClientError)) return error instanceof Error ? error.message : String(error);
-  if (error.code === "INVALID_ARGUMENT" && error.violations.length > 1) {
-    const list = error.violations.map(({ field, description }) => `  ${plain(field)}: ${plain(description)}`);
-    return ["invalid request", ...list].join("\n");
+export async function toFailure(client: ArrwClient, error: unknown): Promise<Failure> {
+  if (error instanceof Failure) return error;
+  if (!(error instanceof ClientError)) {
+    return new Failure(error instanceof Error ? error.message : String(error), { cause: error });
   }
-  if (error.reason === "LIBRARY_NOT_FOUND")
-    return `${plain(error.message)}${await suggestion(client, error)}`;
-  if (error.code === "UNAVAILABLE") return `the system can't answer now: ${plain(error.message)}`;
-  return plain(error.message);
+  const { code, reason, violations, retryAfterMs } = error;
+  const message = await explained(client, error);
+  const exitCode = exitCodeOf(error);
+  return new Failure(message, { exitCode, code, reason, violations, retryAfterMs, cause: error });
+}
+
+async function explained(client: ArrwClient, error: ClientError): Promise<string> {
+  const message = plain(error.message);
+  if (error.reason === "LIBRARY_NOT_FOUND") return `${message}${await suggestion(client, error)}`;
+  switch (error.code) {
+    case "UNAVAILABLE":
+      return `the system can't answer now: ${message}`;
+    case "DEADLINE_EXCEEDED":
+      return `no answer in time: ${message}`;
+    case "UNAUTHENTICATED":
+      return `${message}; a key is given by ARRW_API_KEY or --api-key-file`;
+    default:
+      return message;
+  }
 }
 
 async function suggestion(client: ArrwClient, error: ClientError): Promise<string> {
@@ -84,16 +112,4 @@ async function suggestion(client: ArrwClient, error: ClientError): Promise<strin
   if (names.length === 0) return "; there is none yet: try `arrw library create NAME`";
   const nearest = wanted === undefined ? undefined : nearestName(wanted, names);
   return nearest === undefined ? "; `arrw library list` shows all" : `; did you mean ${nearest}?`;
-}
-
-/** The name that a typing error could have turned into this one. */
-export function nearestName(wanted: string, names: readonly string[]): string | undefined {
-  if (names.length === 0) return undefined;
-  const lower = wanted.toLowerCase();
-  const nearest = closest(
-    lower,
-    names.map((name) => name.toLowerCase()),
-  );
-  const name = names.find((each) => each.toLowerCase() === nearest);
-  return distance(lower, nearest) <= Math.max(2, Math.floor(wanted.length / 3)) ? name : undefined;
 }

@@ -1,7 +1,16 @@
-import { InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import type { Condition } from "../client/index.ts";
 
 /** A condition as it is typed: FIELD=VALUE, or a comparison of a number in metadata. */
+
+/** Gives a command --filter. */
+export function withDocumentFilter(command: Command): Command {
+  return command.option(
+    "--filter <condition>",
+    "FIELD=VALUE, metadata.FIELD>=N ...; repeated: all must hold",
+    condition,
+  );
+}
 
 const CONDITION = /^([A-Za-z_][^=<>]*?)\s*(>=|<=|=|>|<)\s*([\s\S]*)$/;
 const BOUNDS = { ">=": "gte", ">": "gt", "<=": "lte", "<": "lt" } as const;

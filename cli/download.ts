@@ -7,6 +7,7 @@ import type { Command } from "commander";
 import { type ArrwClient, type ExportPiece, type Job, JobStatus } from "../client/index.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "./connection.ts";
 import { downloadMeter } from "./download-meter.ts";
+import { UsageError } from "./failure.ts";
 import { bytes, plain } from "./format.ts";
 import { note, paint, print, printJson } from "./terminal.ts";
 import { downloadCommand, INTERRUPTED, untilInterrupted } from "./watch-job.ts";
@@ -37,16 +38,16 @@ async function run(jobId: string, options: DownloadOptions): Promise<void> {
 
 /** @throws Error when the two would get into each other's way */
 export function checkOutput({ output, json }: Pick<DownloadOptions, "output" | "json">): void {
-  if (output === STDOUT && json) throw new Error("--json: not while the file goes to stdout");
+  if (output === STDOUT && json) throw new UsageError("--json: not while the file goes to stdout");
 }
 
 /** Before anything is made that could then not be stored. @throws Error */
 export async function checkTarget(output: string): Promise<void> {
   if (output === STDOUT) return;
   const found = await stat(output).catch(() => undefined);
-  if (found?.isDirectory()) throw new Error(`${output}: a folder; name a file in it`);
+  if (found?.isDirectory()) throw new UsageError(`${output}: a folder; name a file in it`);
   await access(dirname(output), constants.W_OK).catch((cause: unknown) => {
-    throw new Error(`${dirname(output)}: no such folder, or it can't be written to`, { cause });
+    throw new UsageError(`${dirname(output)}: no such folder, or it can't be written to`, cause);
   });
 }
 
@@ -86,7 +87,7 @@ interface WantedFile {
 
 function fileOf(job: Job): WantedFile {
   const result = job.result?.result;
-  if (job.type !== "batch_export") throw new Error(`job ${job.jobId} is a ${job.type}: it has no file`);
+  if (job.type !== "batch_export") throw new UsageError(`job ${job.jobId} is a ${job.type}: it has no file`);
   if (job.status !== JobStatus.JOB_STATUS_COMPLETED || result?.$case !== "batchExport") {
     throw new Error(`job ${job.jobId} has not completed: there is no file of it`);
   }

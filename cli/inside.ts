@@ -26,6 +26,12 @@ export function connectHostOf(service: string, settings: Pick<SharedSettings, "A
   return host === "0.0.0.0" || host === "::" ? LOOPBACK : host;
 }
 
+/** Address at which the other services call it: certificates have names rather than IP addresses. */
+export function callHostOf(service: string, settings: SharedSettings): string {
+  const host = connectHostOf(service, settings);
+  return settings.ARRW_TLS_CA_FILE !== "" && host === LOOPBACK ? "localhost" : host;
+}
+
 /** What a service gets of an environment that was made for all of them. */
 export function environmentOf(
   service: string,

@@ -1,11 +1,13 @@
 import { createInterface } from "node:readline";
 import type { Command } from "commander";
 import { type ArrwClient, isTerminal, JobStatus, type WhichJobs } from "../client/index.ts";
-import { type ClientCommandOptions, explained, withClient, withClientOptions } from "./connection.ts";
+import { type ClientCommandOptions, toFailure, withClient, withClientOptions } from "./connection.ts";
+import { UsageError } from "./failure.ts";
 import { count, plural } from "./format.ts";
-import { type FilterOptions, jobFilter, withFilterOptions } from "./job-filter.ts";
+import { type FilterOptions, hasFilter, jobFilter, withFilterOptions } from "./job-filter.ts";
 import { statusText } from "./job-text.ts";
 import { type Json, toJson } from "./json.ts";
+import { reportLines } from "./report.ts";
 import { note, print, printJson } from "./terminal.ts";
 
 /** `arrw jobs cancel|retry|delete`: of jobs that are named, or of all that match. */
@@ -99,13 +101,13 @@ function command(jobs: Command, change: Change): Command {
     .action(async (jobIds: string[], options: ChangeOptions) => {
       const filtered = hasFilter(options);
       if (jobIds.length > 0 && (filtered || options.all))
-        throw new Error("name jobs, or say which match; not both");
-      if (options.failedItems && jobIds.length === 0) throw new Error("--failed-items: name the jobs");
+        throw new UsageError("name jobs, or say which match; not both");
+      if (options.failedItems && jobIds.length === 0) throw new UsageError("--failed-items: name the jobs");
       if (options.failedItems && options.fromCheckpoint) {
-        throw new Error("--failed-items and --from-checkpoint: one of the two");
+        throw new UsageError("--failed-items and --from-checkpoint: one of the two");
       }
       if (jobIds.length === 0 && !filtered && !options.all) {
-        throw new Error("which jobs? name them, or say --status, --type, --library, --label or --all");
+        throw new UsageError("which jobs? name them, or say --status, --type, --library, --label or --all");
       }
       await withClient(options, (client) =>
         jobIds.length > 0
@@ -113,10 +115,6 @@ function command(jobs: Command, change: Change): Command {
           : changeMatching(client, change, options),
       );
     });
-}
-
-function hasFilter({ status, type, library, label }: FilterOptions): boolean {
-  return [status, type, library, label].some((each) => each !== undefined);
 }
 
 async function changeNamed(
@@ -133,8 +131,9 @@ async function changeNamed(
     } catch (error) {
       if (jobIds.length === 1) throw error;
       // The others are changed all the same.
-      note(`error: ${await explained(client, error)}`);
-      process.exitCode = 1;
+      const failure = await toFailure(client, error);
+      note(...reportLines(failure, { json: options.json ?? false, command: undefined }));
+      process.exitCode ||= failure.exitCode;
     }
   }
 }
@@ -194,7 +193,7 @@ async function countOf(client: ArrwClient, filter: Filter): Promise<number> {
 async function confirmed(change: Change, matching: number): Promise<boolean> {
   const what = `${change.name} ${plural(matching, "job")}`;
   if (process.stdin.isTTY !== true || process.stderr.isTTY !== true) {
-    throw new Error(`this would ${what}: say --yes`);
+    throw new UsageError(`this would ${what}: say --yes`);
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   const answer = await new Promise<string>((resolve) => {

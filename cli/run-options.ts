@@ -1,11 +1,12 @@
 import type { Command } from "commander";
 import type { SubmitOptions } from "../client/index.ts";
-import { decimal, integer, label, time } from "./arguments.ts";
+import { decimal, integer, label, moment, time } from "./arguments.ts";
 
 type Time = ReturnType<typeof time>;
 
 /** How the job that a command submits is run. */
 export interface RunOptions {
+  readonly runAt?: Date;
   readonly maxRetries?: number;
   readonly backoffInitial?: Time;
   readonly backoffMax?: Time;
@@ -22,6 +23,11 @@ export interface RunOptions {
 /** Gives a command the options of retries, timeouts and concurrency, an idempotency key and labels. */
 export function withRunOptions(command: Command): Command {
   return command
+    .option(
+      "--run-at <time>",
+      "not before 2026-12-24T18:00:00Z, or not before so long from now: 5m",
+      moment(1),
+    )
     .option("--max-retries <n>", "retries at most; default 3", integer)
     .option("--backoff-initial <time>", "delay before the first retry at most; default 1s", time)
     .option("--backoff-max <time>", "delay before any retry at most; default 5m", time)
@@ -37,13 +43,14 @@ export function withRunOptions(command: Command): Command {
 
 export function runOptions(options: RunOptions): SubmitOptions {
   const { backoffInitial, backoffMax, backoffMultiplier, jitter } = options;
-  const { requestId, label: labels } = options;
+  const { requestId, label: labels, runAt } = options;
   const { maxRetries, executionTimeout, totalTimeout, concurrencyKey, concurrencyLimit } = options;
   const policy = given({ backoffInitial, backoffMax, backoffMultiplier, jitter });
   return {
     ...given({
       requestId,
       labels,
+      runAt,
       maxRetries,
       executionTimeout,
       totalTimeout,

@@ -10,7 +10,7 @@ import type { PidLock } from "../platform/pid-lock.ts";
 import { SETTINGS } from "../platform/settings.ts";
 import { describeExit, launchChild } from "./child.ts";
 import { takeDataDir } from "./data-dir.ts";
-import { connectHostOf, environmentOf, hostOf } from "./inside.ts";
+import { callHostOf, connectHostOf, environmentOf, hostOf } from "./inside.ts";
 import {
   isAudit,
   type LogEntry,
@@ -214,7 +214,7 @@ export class System {
     for (const [setting, port] of ports) env[setting] = String(port);
     for (const { name, address } of this.#services) {
       if (address)
-        env[address.setting] = `${connectHostOf(name, this.#settings)}:${ports.get(address.port) ?? 0}`;
+        env[address.setting] = `${callHostOf(name, this.#settings)}:${ports.get(address.port) ?? 0}`;
     }
     return env;
   }

@@ -1,4 +1,5 @@
 import { ClientError, type ResumeOptions } from "../client/index.ts";
+import { UsageError } from "./failure.ts";
 import { plain } from "./format.ts";
 import { toJson } from "./json.ts";
 import { note, paint, print, printJson } from "./terminal.ts";
@@ -30,9 +31,7 @@ function explained(error: unknown): unknown {
   if (!(error instanceof ClientError)) return error;
   const oldest = error.metadata.oldest ?? error.metadata.oldest_cursor;
   if (oldest === undefined) return error;
-  return new Error(`${plain(error.message)}; or take what is left: --after ${plain(oldest)}`, {
-    cause: error,
-  });
+  return new UsageError(`${plain(error.message)}; or take what is left: --after ${plain(oldest)}`, error);
 }
 
 /** Whoever reads slowly makes the watch wait, not this process grow. */

@@ -1,11 +1,14 @@
 import type { ArrwClient, Job } from "../client/index.ts";
 import { JobStatus } from "../client/index.ts";
 import { buildFigureLines } from "./build-text.ts";
-import { endText } from "./job-text.ts";
+import { EXIT, Failure } from "./failure.ts";
+import { endText, errorText, statusText } from "./job-text.ts";
+import { statusName } from "./json.ts";
 import { progressView } from "./progress-view.ts";
+import { failureJson } from "./report.ts";
 import { note, print } from "./terminal.ts";
 
-export const INTERRUPTED = 130;
+export const INTERRUPTED = EXIT.interrupted;
 
 /** Aborts on the first Ctrl-C; a second one ends the process. */
 export async function untilInterrupted<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
@@ -81,7 +84,14 @@ function addressOption(address: string): string {
 
 function reportEnd(job: Job, json: boolean): void {
   const completed = job.status === JobStatus.JOB_STATUS_COMPLETED;
-  if (!completed) process.exitCode = 1;
-  if (completed && !json) print(endText(job), ...buildFigureLines(job));
-  else if (!completed) note(endText(job));
+  if (!completed) {
+    process.exitCode = EXIT.failed;
+    note(json ? JSON.stringify(failureJson(notCompleted(job))) : endText(job));
+  } else if (!json) print(endText(job), ...buildFigureLines(job));
+}
+
+function notCompleted(job: Job): Failure {
+  const reason = job.error?.code || statusName(job.status);
+  const message = errorText(job) || statusText(job);
+  return new Failure(message, { code: `JOB_${statusName(job.status)}`, reason });
 }

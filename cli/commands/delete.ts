@@ -3,7 +3,8 @@ import { text } from "node:stream/consumers";
 import type { Command } from "commander";
 import type { Condition, WhichDocuments } from "../../client/index.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
-import { condition } from "../document-filter.ts";
+import { withDocumentFilter } from "../document-filter.ts";
+import { UsageError } from "../failure.ts";
 import { plural } from "../format.ts";
 import { toJson } from "../json.ts";
 import { type RunOptions, runOptions, withRunOptions } from "../run-options.ts";
@@ -12,15 +13,16 @@ import { nextCommands, watchToTheEnd } from "../watch-job.ts";
 
 interface Options extends ClientCommandOptions, RunOptions {
   readonly watch?: boolean;
+  readonly anywhere?: boolean;
   readonly idsFrom?: string;
   readonly filter?: readonly Condition[];
 }
 
 export function register(program: Command): void {
-  withRunOptions(withClientOptions(program.command("delete <library> [ids...]")))
+  withDocumentFilter(withRunOptions(withClientOptions(program.command("delete [library] [ids...]"))))
     .description("delete documents by id, or all that pass a filter, as a job")
+    .option("--anywhere", "ids in whatever library they are; no library is named then")
     .option("--ids-from <file>", "ids from a file, one a line; - for stdin")
-    .option("--filter <condition>", "FIELD=VALUE, metadata.FIELD>=N ...; repeated: all must hold", condition)
     .option("-w, --watch", "watch the job until it ends")
     .addHelpText("after", HELP)
     .action(run);
@@ -28,9 +30,14 @@ export function register(program: Command): void {
 
 const HELP = `
 Fields: document_id, title, author, tags, source_url and metadata.<path>. Ids that aren't there are among the failed items
-of the job: arrw jobs items JOB --failed.`;
+of the job: arrw jobs items JOB --failed. With --anywhere an id that is in more than one library is not deleted.`;
 
-async function run(library: string, ids: string[], options: Options): Promise<void> {
+async function run(named: string | undefined, others: string[], options: Options): Promise<void> {
+  const { anywhere = false } = options;
+  if (named === undefined && !anywhere) throw new UsageError("which library? name it, or say --anywhere");
+  const library = anywhere ? "" : (named ?? "");
+  const ids = anywhere && named !== undefined ? [named, ...others] : others;
+  if (anywhere && options.filter) throw new UsageError("--filter: in a library that is named");
   const which = await whichDocuments(ids, options);
   await withClient(options, async (client) => {
     const job = await client.deleteDocuments(library, which, runOptions(options));
@@ -46,7 +53,7 @@ async function run(library: string, ids: string[], options: Options): Promise<vo
 
 async function whichDocuments(ids: string[], { idsFrom, filter }: Options): Promise<WhichDocuments> {
   if ([ids.length > 0, idsFrom !== undefined, filter !== undefined].filter(Boolean).length !== 1) {
-    throw new Error("which documents? name their ids, or say --ids-from or --filter; one of the three");
+    throw new UsageError("which documents? name their ids, or say --ids-from or --filter; one of the three");
   }
   if (filter) return { filter: { all: filter } };
   return { documentIds: idsFrom === undefined ? ids : await idsIn(idsFrom) };
@@ -55,6 +62,6 @@ async function whichDocuments(ids: string[], { idsFrom, filter }: Options): Prom
 async function idsIn(file: string): Promise<string[]> {
   const content = await text(file === "-" ? process.stdin : createReadStream(file));
   const ids = content.split(/\r?\n/).filter((line) => line !== "");
-  if (ids.length === 0) throw new Error(`${file}: no ids`);
+  if (ids.length === 0) throw new UsageError(`${file}: no ids`);
   return ids;
 }

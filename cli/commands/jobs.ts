@@ -3,14 +3,17 @@ import { type ArrwClient, isTerminal, type Job } from "../../client/index.ts";
 import { integer } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
 import { registerDownload } from "../download.ts";
+import { UsageError } from "../failure.ts";
 import { count, duration, roughly, table } from "../format.ts";
 import { registerChanges } from "../job-changes.ts";
-import { type FilterOptions, jobFilter, withFilterOptions } from "../job-filter.ts";
+import { type FilterOptions, hasFilter, jobFilter, withFilterOptions } from "../job-filter.ts";
 import { registerItems } from "../job-items.ts";
 import { registerLogs } from "../job-logs.ts";
+import { registerSubmit } from "../job-submit.ts";
 import { jobDetails, percentText, runningMs, statusText } from "../job-text.ts";
 import { toJson } from "../json.ts";
 import { note, paint, print, printJson } from "../terminal.ts";
+import { hasTerminal, MOST_WATCHED, watchBoard } from "../watch-board.ts";
 import { watchToTheEnd } from "../watch-job.ts";
 import { watchAll } from "../watch-jobs.ts";
 
@@ -19,16 +22,20 @@ interface ListOptions extends ClientCommandOptions, FilterOptions {
 }
 
 export function register(program: Command): void {
-  const jobs = program.command("jobs").description("list, show, watch, cancel, retry and delete jobs");
+  const jobs = program
+    .command("jobs")
+    .description("submit, list, show, watch, cancel, retry and delete jobs");
   withFilterOptions(withClientOptions(jobs.command("list")))
     .description("jobs, newest first")
     .option("--limit <n>", "jobs shown at most", integer, 20)
     .action(list);
   withClientOptions(jobs.command("get <job>")).description("one job").action(get);
-  withFilterOptions(withClientOptions(jobs.command("watch [job]")))
-    .description("watch a job until it ends, or without one all jobs that match; Ctrl-C detaches")
+  withFilterOptions(withClientOptions(jobs.command("watch [jobs...]")))
+    .description("watch jobs until they end, or all that match for as long as you like; Ctrl-C detaches")
+    .option("--all", "all jobs; the default when none is named")
     .option("--after <cursor>", "all jobs: go on behind this event's cursor (see --json)")
     .action(watch);
+  registerSubmit(jobs);
   registerLogs(jobs);
   registerItems(jobs);
   registerDownload(jobs);
@@ -36,7 +43,7 @@ export function register(program: Command): void {
 }
 
 async function list(options: ListOptions): Promise<void> {
-  if (options.limit < 1) throw new Error("--limit: at least 1");
+  if (options.limit < 1) throw new UsageError("--limit: at least 1");
   await withClient(options, async (client) => {
     const { jobs, total } = await firstJobs(client, options);
     if (options.json) {
@@ -106,16 +113,24 @@ async function get(jobId: string, options: ClientCommandOptions): Promise<void> 
   });
 }
 
-type WatchOptions = ClientCommandOptions & FilterOptions & { readonly after?: string };
+type WatchOptions = ClientCommandOptions &
+  FilterOptions & { readonly after?: string; readonly all?: boolean };
 
-async function watch(jobId: string | undefined, options: WatchOptions): Promise<void> {
-  if (jobId === undefined) {
-    await withClient(options, (client) => watchAll(client, jobFilter(options), options));
-    return;
+async function watch(jobIds: string[], options: WatchOptions): Promise<void> {
+  const { after, all, json } = options;
+  const named = jobIds.length > 0;
+  if (named && (hasFilter(options) || all || after !== undefined)) {
+    throw new UsageError(
+      "--status, --type, --library, --label, --since, --until, --all and --after are for jobs that aren't named",
+    );
   }
-  const { status, type, library, label, after } = options;
-  if (status ?? type ?? library ?? label ?? after) {
-    throw new Error("--status, --type, --library, --label and --after are for all jobs: leave out the job");
-  }
-  await withClient(options, (client) => watchToTheEnd(client, jobId, options));
+  if (jobIds.length > MOST_WATCHED) throw new UsageError(`at most ${MOST_WATCHED} jobs at a time`);
+  await withClient(options, (client) => {
+    const [only] = jobIds;
+    if (only !== undefined && jobIds.length === 1) return watchToTheEnd(client, only, options);
+    if (named) return watchBoard(client, { jobIds }, options);
+    const filter = jobFilter(options);
+    if (json || after !== undefined || !hasTerminal()) return watchAll(client, filter, options);
+    return watchBoard(client, { filter }, options);
+  });
 }

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { textFiles } from "../documents.ts";
+import { textFiles } from "../import/files.ts";
 
 /** Real text that every clone has: Markdown and licences of the repository and of the packages it is built on. */
 

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { ArrwClient, DocumentInput, Job, Library } from "../../client/index.ts";
 import { JobStatus } from "../../client/index.ts";
-import { documentId } from "../documents.ts";
 import { count, plural } from "../format.ts";
+import { documentId } from "../import/text-file.ts";
 import { endText } from "../job-text.ts";
 import type { Checks } from "./checks.ts";
 import type { Text } from "./texts.ts";

@@ -2,10 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { evenly } from "../../../cli/demo/texts.ts";
-import { documentId, isTextFile, textDocument } from "../../../cli/documents.ts";
-import { readNdjson } from "../../../cli/ndjson.ts";
+import { isTextFile } from "../../../cli/import/files.ts";
+import { readNdjson } from "../../../cli/import/ndjson.ts";
+import { documentId, textDocument } from "../../../cli/import/text-file.ts";
 
 const UUID_V5 = /^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+async function* bytesOf(...chunks: Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* chunks;
+}
 
 async function read(chunks: readonly (string | Uint8Array)[]): Promise<unknown[]> {
   async function* input(): AsyncGenerator<Uint8Array> {
@@ -41,11 +46,13 @@ test("Markdown, text and licences are text files", () => {
   assert.deepEqual(no.filter(isTextFile), []);
 });
 
-test("a file's document has its path as title; what is no text is left out with the reason", () => {
-  const document = textDocument("lib", "a.md", Buffer.from("# Hi"));
+test("a file's document has its path as title; what is no text is left out with the reason", async () => {
+  const read = (content: Uint8Array) => textDocument({ libraryId: "lib" }, "a.md", "text", bytesOf(content));
+  const document = await read(Buffer.from("# Hi"));
   assert.deepEqual(document, { documentId: documentId("lib", "a.md"), title: "a.md", texts: ["# Hi"] });
-  assert.equal(textDocument("lib", "a.md", Buffer.from([1, 0, 2])), "it is not text");
-  assert.equal(textDocument("lib", "a.md", Buffer.from(" \n")), "it is empty");
+  assert.equal(await read(Buffer.from([1, 0, 2])), "it is not text");
+  assert.equal(await read(Buffer.from(" \n")), "it is empty");
+  assert.equal(await read(Buffer.from([0x67, 0xfc])), "not UTF-8; --encoding says what it is");
 });
 
 test("NDJSON gives the same documents however it is cut into chunks", async () => {
@@ -80,7 +87,7 @@ test("NDJSON gives the same documents however it is cut into chunks", async () =
 });
 
 test("a bad line is named with its number and what is wrong", async () => {
-  await assert.rejects(read(['{"texts":["a"]}\n{"texts":']), /^Error: x\.ndjson, line 2: /);
+  await assert.rejects(read(['{"texts":["a"]}\n{"texts":']), /^Failure: x\.ndjson, line 2: /);
   await assert.rejects(read(['{"texts":"a"}']), /line 1: texts: /);
   await assert.rejects(read(['{"texts":["a"],"titel":"x"}']), /line 1: .*titel/);
   await assert.rejects(read(['\n{"texts":[]}\n']), /line 2: texts: /);
