@@ -11,10 +11,15 @@ import { parseJsonObject } from "./json-text.ts";
  */
 
 const BODY_TIMEOUT_MS = 60_000;
+const DISCARD_MS = 2_000;
 const unzip = promisify(gunzip);
 
 /** For routes that take a stream: they read the body themselves, and bound its time. */
 export const STREAMED_BODY = { streamedBody: true } as const;
+
+export function readsBody({ routeOptions }: FastifyRequest): boolean {
+  return (routeOptions.config as Partial<typeof STREAMED_BODY> | undefined)?.streamedBody === true;
+}
 
 export function acceptBodies(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
@@ -24,6 +29,23 @@ export function acceptBodies(app: FastifyInstance): void {
     async (request: FastifyRequest, body: Buffer) => parseJsonObject(await plainBody(request, body)),
   );
   app.addHook("onRequest", async (request) => boundTime(request));
+}
+
+/**
+ * Reads what is left of a body that nobody wants, for a moment: a client that sends on while its connection is being
+ * closed would see that instead of the answer.
+ */
+export async function discardBody({ raw }: FastifyRequest): Promise<void> {
+  if (raw.complete || raw.destroyed) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, DISCARD_MS);
+    const done = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    raw.once("end", done).once("close", done).once("error", done);
+    raw.resume();
+  });
 }
 
 async function plainBody(request: FastifyRequest, body: Buffer): Promise<Buffer> {
@@ -46,8 +68,8 @@ async function plainBody(request: FastifyRequest, body: Buffer): Promise<Buffer>
 
 /** A body that trickles in costs its client the connection. */
 function boundTime(request: FastifyRequest): void {
-  const { raw, routeOptions } = request;
-  if ((routeOptions.config as Partial<typeof STREAMED_BODY>).streamedBody) return;
+  const { raw } = request;
+  if (readsBody(request)) return;
   if (raw.headers["content-length"] === undefined && raw.headers["transfer-encoding"] === undefined) return;
   const timer = setTimeout(() => raw.destroy(), BODY_TIMEOUT_MS);
   timer.unref();

@@ -34,6 +34,8 @@ import {
  */
 
 const BYTES_OF_FLOAT = 4;
+/** Of arrwdb.v1.Vector. */
+const PACKED_FIELD = 2;
 const MAX_FLOAT = 3.4028234663852886e38;
 const DURATION = /^-?\d{1,12}(\.\d{1,9})?s$/;
 const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
@@ -122,7 +124,8 @@ class Reader {
   }
 
   #plain(type: PlainType, number: number, value: unknown, path: string): undefined {
-    const bytes = type === "vector" ? this.#vector(value, path) : this.#wellKnown(type, value, path);
+    if (type === "vector") return this.#vector(number, value, path);
+    const bytes = this.#wellKnown(type, value, path);
     if (bytes) this.#writer.tag(number, WireType.LengthDelimited).bytes(bytes);
   }
 
@@ -157,7 +160,7 @@ class Reader {
   }
 
   /** As packed: an array of numbers takes the least of memory so. */
-  #vector(value: unknown, path: string): Uint8Array | undefined {
+  #vector(number: number, value: unknown, path: string): undefined {
     if (!Array.isArray(value)) return this.#refuse(path, "an array of numbers", value);
     if (value.length === 0) return this.#add(path, "at least one number; got 0");
     const packed = Buffer.allocUnsafe(value.length * BYTES_OF_FLOAT);
@@ -165,7 +168,8 @@ class Reader {
       if (typeof each !== "number") return this.#refuse(`${path}[${index}]`, "a number", each);
       packed.writeFloatLE(each, index * BYTES_OF_FLOAT);
     }
-    return packed;
+    this.#writer.tag(number, WireType.LengthDelimited).fork();
+    this.#writer.tag(PACKED_FIELD, WireType.LengthDelimited).bytes(packed).join();
   }
 
   #enum(type: DescEnum, number: number, value: unknown, path: string): undefined {
