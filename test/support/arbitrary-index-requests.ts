@@ -32,6 +32,7 @@ import {
   IndexServiceService,
   ListDocumentsRequest,
   ListLibrariesRequest,
+  LocateDocumentsRequest,
   SearchRequest,
   UpsertDocumentsRequest,
 } from "../../proto/gen/arrwdb/index/v1/index.ts";
@@ -143,6 +144,11 @@ const GOOD_DOCUMENT: Document = {
   sourceUrl: "",
 };
 
+/** Mostly such that all libraries are seen. */
+function visibleLibraries(): fc.Arbitrary<string[]> {
+  return mostlyOf<string[]>(fc.constantFrom([], ["*"]), fc.array(anyText, { maxLength: 2 }));
+}
+
 function ofLibraries(known: Known) {
   const { library, fence, pageSize, pageToken } = valuesOf(known);
   const named = mostly<string>(PASSING, anyText).chain((id) =>
@@ -155,14 +161,18 @@ function ofLibraries(known: Known) {
   });
   const created = fc.tuple(named, config).map(([names, rest]) => ({ ...names, ...rest }));
   const lease = fc.record({ libraryId: library, fence });
+  const visible = visibleLibraries();
   // The known one is for all that follows.
   const passing = fc.oneof(fc.constantFrom(...PASSING), anyText).filter((id) => id !== known.libraryId);
   return {
     [IndexServiceService.createLibrary.path]: requests(CreateLibraryRequest, created),
-    [IndexServiceService.getLibrary.path]: requests(GetLibraryRequest, fc.record({ libraryId: library })),
+    [IndexServiceService.getLibrary.path]: requests(
+      GetLibraryRequest,
+      fc.record({ libraryId: library, visibleLibraries: visible }),
+    ),
     [IndexServiceService.listLibraries.path]: requests(
       ListLibrariesRequest,
-      fc.record({ pageSize, pageToken }),
+      fc.record({ pageSize, pageToken, visibleLibraries: visible }),
     ),
     [IndexServiceService.deleteLibrary.path]: requests(
       DeleteLibraryRequest,
@@ -207,6 +217,15 @@ function ofDocuments(known: Known) {
     [IndexServiceService.deleteDocuments.path]: requests(
       DeleteDocumentsRequest,
       fc.record({ libraryId: library, fence, documentIds: fc.array(document, { maxLength: 3 }) }),
+    ),
+    [IndexServiceService.locateDocuments.path]: requests(
+      LocateDocumentsRequest,
+      fc.record({
+        libraryIds: fc.array(library, { maxLength: 3 }),
+        visibleLibraries: visibleLibraries(),
+        documentIds: fc.array(document, { maxLength: 3 }),
+        pageToken: mostly([""], anyText),
+      }),
     ),
     [IndexServiceService.search.path]: requests(
       SearchRequest,

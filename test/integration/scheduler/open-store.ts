@@ -11,6 +11,7 @@ export interface Fields {
   readonly status?: JobStatus;
   readonly type?: string;
   readonly libraryId?: string;
+  readonly libraryIds?: readonly string[];
   readonly labels?: Record<string, string>;
   readonly requestId?: string;
   readonly createdAt?: Date;
@@ -51,8 +52,18 @@ export async function openStore(t: Cleanup) {
 
 export function stateOf(jobId: string, fields: Fields): JobState {
   const { status = JobStatus.JOB_STATUS_COMPLETED, type = "echo", libraryId = "", labels = {} } = fields;
-  const { requestId = "", createdAt = new Date(0), completedAt = new Date(0) } = fields;
-  const job = { jobId, status, type, libraryId, labels, requestId, createdAt, completedAt };
+  const { libraryIds = [], requestId = "", createdAt = new Date(0), completedAt = new Date(0) } = fields;
+  const job = {
+    jobId,
+    status,
+    type,
+    libraryId,
+    libraryIds: [...libraryIds],
+    labels,
+    requestId,
+    createdAt,
+    completedAt,
+  };
   const state = JobStateMessage.fromPartial({ job: Job.fromPartial(job) } as never);
   return { ...state, job: state.job as Job };
 }

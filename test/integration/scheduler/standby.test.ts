@@ -111,7 +111,12 @@ test("a standby's store from before the journal was purged is rebuilt: no delete
   const [deleted] = jobs;
   await second.kill("SIGTERM");
   const { client } = first;
-  await unary(client, client.deleteJob, { visibleLibraries: [], jobId: deleted?.jobId ?? "" }, { timeoutMs: 2_000 });
+  await unary(
+    client,
+    client.deleteJob,
+    { visibleLibraries: [], jobId: deleted?.jobId ?? "" },
+    { timeoutMs: 2_000 },
+  );
   // What a compaction does: all but what the newest records need is gone, the tombstone too.
   const kept = await first.submit(echo({ type: "nobody runs this" }));
   const { lastSequence } = await nats.streamInfo(Stream.journal);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type JobFilter, JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { jobMatches } from "../../../services/scheduler/row-filter.ts";
 import type { JobStore } from "../../../services/scheduler/store.ts";
 import { reversed } from "../../support/reversed.ts";
 import { filter, id, openStore } from "./open-store.ts";
@@ -55,6 +56,52 @@ test("pages merge all groups newest first, each job once, for every page size", 
   await reopen();
   assert.deepEqual((await pagesOf(state.store, undefined, 50)).flat(), newestFirst);
   assert.equal((await state.store.list(undefined, 1, "")).totalSize, 200);
+});
+
+test("those who see some libraries get the jobs of these, and of several that they all see, with their number", async (test) => {
+  const { state, write, flush, reopen } = await openStore(reversed(test));
+  const several = [["a-1", "a-2"], ["a-1", "b"], ["c"], []];
+  for (let n = 0; n < 120; n++) {
+    const one = { libraryId: ["a-1", "a-2", "b", "ab", ""][n % 5] ?? "" };
+    const fields = n % 10 === 7 ? { libraryIds: several[Math.floor(n / 10) % 4] ?? [] } : one;
+    write(id((n * 77) % 120), {
+      ...fields,
+      type: n % 2 === 0 ? "echo" : "batch_delete",
+      labels: { n: String(n % 3) },
+    });
+    if (n === 80) await flush();
+  }
+  const newestFirst = Array.from({ length: 120 }, (_, n) => id(119 - n));
+  const seen = [["a-*"], ["a-1"], ["b", "a-1"], ["a-*", "a-1", "c"], ["*"], [""], ["nowhere", "zz*"]];
+  const filters = [
+    {},
+    { types: ["echo"] },
+    { types: ["batch_delete"] },
+    { libraryId: "a-1" },
+    { libraryId: "b" },
+    { libraryId: "," },
+    { labels: { n: "1" } },
+    { labels: { n: "1" }, libraryId: "a-2", types: ["echo"] },
+  ];
+  const check = async (): Promise<void> => {
+    const jobs = newestFirst.flatMap((jobId) => state.store.get(jobId)?.state.job ?? []);
+    for (const visibleLibraries of seen) {
+      for (const by of filters) {
+        const selection = { ...filter(by), visibleLibraries };
+        const expected = jobs.filter((job) => jobMatches(job, selection)).map(({ jobId }) => jobId);
+        assert.deepEqual((await pagesOf(state.store, selection, 40)).flat(), expected);
+        const { totalSize } = await state.store.list(selection, 1, "");
+        assert.equal(totalSize, expected.length, JSON.stringify(selection));
+      }
+    }
+  };
+  await check();
+  await flush();
+  await check();
+  await reopen();
+  assert.equal((await state.store.list({ ...filter({}), visibleLibraries: ["a-*"] }, 1, "")).totalSize, 51);
+  assert.deepEqual((await pagesOf(state.store, filter({ libraryId: "," }), 50)).flat(), []);
+  assert.equal((await state.store.list(undefined, 1, "")).totalSize, 120);
 });
 
 test("labels and times select and are counted; created_after is inclusive, created_before is not", async (test) => {

@@ -17,6 +17,7 @@ const anyJob = fc
     type: word,
     status,
     libraryId: word,
+    libraryIds: fc.array(word, { maxLength: 2 }),
     labels,
     createdAt: fc.option(time, { nil: undefined }),
     requestId: word,
@@ -43,11 +44,16 @@ const anyFilter = fc
   })
   .map((fields) => JobFilter.fromPartial(fields as never));
 
+const pattern = fc.constantFrom("a", "a*", "b", "ä*", "*", "", "x".repeat(200));
+const anySelection = fc
+  .tuple(anyFilter, seldom(fc.array(pattern, { maxLength: 3 }), []))
+  .map(([filter, visibleLibraries]) => ({ ...filter, visibleLibraries }));
+
 describe("a filter on encoded records", () => {
   test("takes the same jobs as on decoded ones", () => {
     let taken = 0;
     fc.assert(
-      fc.property(anyJob, anyFilter, fc.nat(20), (job, filter, from) => {
+      fc.property(anyJob, anySelection, fc.nat(20), (job, filter, from) => {
         const state = {
           job,
           checkpoint: Buffer.from("here"),
@@ -89,6 +95,8 @@ describe("page tokens", () => {
           });
           const others = { ...other, libraryId: `${filter.libraryId}!` };
           assert.throws(() => parseToken(token, others), { code: "INVALID_ARGUMENT" });
+          const confined = { ...filter, visibleLibraries: ["a"] };
+          assert.throws(() => parseToken(token, confined), { code: "INVALID_ARGUMENT" });
         },
       ),
     );
