@@ -160,7 +160,7 @@ export class Tls implements Part {
 
 type Read = () => Pick<Loaded, "identity"> & { readonly ca: Buffer | undefined };
 
-/** What grpc-js asks for certificates; whoever listens has them at once. */
+/** What grpc-js asks for certificates. It wants the first answer after it has asked, not meanwhile. */
 class Source implements experimental.CertificateProvider {
   readonly #read: Read;
   readonly #ca = new Set<CaListener>();
@@ -177,7 +177,7 @@ class Source implements experimental.CertificateProvider {
 
   addCaCertificateListener(listener: CaListener): void {
     this.#ca.add(listener);
-    this.#tellCa(listener);
+    process.nextTick(() => this.#tellCa(listener));
   }
 
   removeCaCertificateListener(listener: CaListener): void {
@@ -186,7 +186,7 @@ class Source implements experimental.CertificateProvider {
 
   addIdentityCertificateListener(listener: IdentityListener): void {
     this.#identity.add(listener);
-    listener(this.#read().identity ?? null);
+    process.nextTick(() => listener(this.#read().identity ?? null));
   }
 
   removeIdentityCertificateListener(listener: IdentityListener): void {
