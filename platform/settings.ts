@@ -98,6 +98,12 @@ export const SETTINGS = {
     "requests that one client has under way, streams not counted",
   ),
   ARRW_CLIENT_MAX_STREAMS: integer(20_000, 1, 1_000_000, "streams that one client has open"),
+  ARRW_HTTP_IDLE_TIMEOUT_MS: integer(
+    60_000,
+    1_000,
+    3_600_000,
+    "time after which a stream over HTTP is given up whose client neither reads nor sends",
+  ),
   ARRW_HTTP_CORS_ORIGINS: text(
     "",
     "origins of web pages that may call the HTTP API, comma-separated; * = all; empty = its own alone",

@@ -15,6 +15,8 @@ export function loadGatewayConfig(env: NodeJS.ProcessEnv) {
       "ARRW_HOST",
       "ARRW_GATEWAY_GRPC_PORT",
       "ARRW_GATEWAY_HTTP_PORT",
+      "ARRW_HTTP_IDLE_TIMEOUT_MS",
+      "ARRW_HTTP_CORS_ORIGINS",
       "ARRW_SCHEDULER_ADDRESS",
       "ARRW_INDEX_ADDRESS",
       "ARRW_REQUEST_TIMEOUT_MS",

@@ -1,6 +1,7 @@
 import { createProvider } from "../../platform/embedding/create-provider.ts";
 import { queryPatience, RemoteEmbedding } from "../../platform/embedding/remote-embedding.ts";
 import { ArrwError } from "../../platform/errors.ts";
+import { isLoopback } from "../../platform/exposure.ts";
 import { healthService } from "../../platform/grpc/health.ts";
 import { GrpcServer, implement } from "../../platform/grpc/server.ts";
 import { type Part, part } from "../../platform/lifecycle.ts";
@@ -124,6 +125,9 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     registry,
     checks,
     defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
+    idleTimeoutMs: config.ARRW_HTTP_IDLE_TIMEOUT_MS,
+    origins: config.ARRW_HTTP_CORS_ORIGINS,
+    localOnly: isLoopback(config.ARRW_HOST) && !guard.authenticates && config.ARRW_TLS_CLIENT_CA_FILE === "",
     // They count what all clients do.
     mayReadMetrics: async (call) => {
       const { libraries: confined } = await guard.authenticate(call);

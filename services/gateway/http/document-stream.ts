@@ -62,17 +62,14 @@ export async function documentStreamRoutes(
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", async () => undefined);
+    scope.setErrorHandler((error, request, reply) => {
+      endRefused(request.raw, reply);
+      throw error;
+    });
     scope.post<UploadRoute>(
       "/v1/libraries/:library_id/documents/stream",
       { config: STREAMED_BODY },
-      async (request, reply) => {
-        try {
-          return await importLines(upload, request, reply);
-        } catch (error) {
-          endRefused(request.raw, reply);
-          throw error;
-        }
-      },
+      (request, reply) => importLines(upload, request, reply),
     );
   });
 }
@@ -87,7 +84,7 @@ async function importLines(
   const body = plainBody(request);
   async function* messages(): AsyncGenerator<ReceivedImport> {
     yield { header: header.read(request.params.library_id, request.query) };
-    const chunks = unlessIdle(body, options.uploadIdleMs, context.signal);
+    const chunks = unlessIdle(body, options.idleTimeoutMs, context.signal);
     for await (const line of readLines(chunks, memory)) yield { document: documentOf(door.codec, line) };
   }
   try {

@@ -13,12 +13,16 @@ import {
   type Registry,
 } from "../../../platform/metrics.ts";
 import type { Api } from "../api.ts";
-import { acceptBodies } from "./bodies.ts";
+import { acceptBodies, discardBody, readsBody } from "./bodies.ts";
 import { type ContextOptions, HttpCalls } from "./calls.ts";
 import { JsonCodec } from "./codec.ts";
 import { errorBody, fromThrown, MAX_BODY_BYTES, sendError } from "./errors.ts";
+import { guardOrigins } from "./origin.ts";
 import { addUnaryRoutes } from "./routes.ts";
+import { streamOptions } from "./send-timeout.ts";
+import { streamRoutes } from "./streams.ts";
 import { nameUnknownRoutes } from "./unknown-routes.ts";
+import { UpgradableRequest } from "./upgrade.ts";
 
 /** What routes answer with. */
 export interface HttpDoor {
@@ -42,6 +46,12 @@ export interface HttpListenerOptions {
   readonly checks: Readonly<Record<string, ReadyCheck>>;
   /** For calls whose client set none. */
   readonly defaultTimeoutMs: number;
+  /** Of streams whose client neither reads nor sends. */
+  readonly idleTimeoutMs: number;
+  /** As in ARRW_HTTP_CORS_ORIGINS. */
+  readonly origins: string;
+  /** Only this machine connects, without credentials. */
+  readonly localOnly: boolean;
   /** Rejects for those who may not see /metrics; without it everybody may. */
   readonly mayReadMetrics?: (context: CallContext) => Promise<void>;
   /** Default: without TLS. */
@@ -59,6 +69,7 @@ const SOCKET_LIMITS = {
   connectionsCheckingInterval: 2_000,
   keepAliveTimeout: 20_000,
   noDelay: true,
+  IncomingMessage: UpgradableRequest,
 } as const;
 const MAX_CONNECTIONS = 20_000;
 const MAX_REQUESTS_PER_SOCKET = 100_000;
@@ -114,17 +125,18 @@ export class HttpListener implements Part {
     this.#observe();
     acceptBodies(this.#app);
     nameUnknownRoutes(this.#app);
-    this.#app.setErrorHandler((thrown, request, reply) => {
+    this.#app.setErrorHandler(async (thrown, request, reply) => {
       const error = fromThrown(thrown);
       if (error.code === "INTERNAL")
         this.#options.log.error(
           { err: error.cause ?? error, method: request.method, route: routeOf(request) },
           "call failed",
         );
+      if (!readsBody(request)) await discardBody(request);
       return sendError(reply, error);
     });
     this.#probes();
-    this.#register(this.#door());
+    await this.#register(this.#door());
     await this.#app.listen({ host, port }).catch((error: NodeJS.ErrnoException) => {
       throw error.code === "EADDRINUSE" ? new Error(`HTTP port ${host}:${port} is in use`) : error;
     });
@@ -138,7 +150,9 @@ export class HttpListener implements Part {
   });
 
   /** Every group of routes. */
-  #register(door: HttpDoor): void {
+  async #register(door: HttpDoor): Promise<void> {
+    await guardOrigins(this.#app, this.#options);
+    await streamRoutes(this.#app, door, streamOptions(this.#options.idleTimeoutMs));
     addUnaryRoutes(this.#app, door);
   }
 

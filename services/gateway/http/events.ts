@@ -14,6 +14,9 @@ import { type Watch, watchedJob, watchedJobs, watchedLibrary } from "./watched.t
  * WatchLibrary give, as SSE, or through a WebSocket where the request is to become one.
  */
 
+/** Marks the routes at which a request may become a WebSocket. */
+export const WEB_SOCKET = { webSocket: true } as const;
+
 export function eventRoutes(app: FastifyInstance, door: HttpDoor, options: StreamOptions): void {
   const routes: Readonly<Record<string, Watch>> = {
     "/v1/jobs/:job_id/events": watchedJob(door),
@@ -26,7 +29,7 @@ export function eventRoutes(app: FastifyInstance, door: HttpDoor, options: Strea
       url,
       // An answer to HEAD would have to read the stream to its end.
       exposeHeadRoute: false,
-      config: { webSocket: true },
+      config: WEB_SOCKET,
       handler: (request, reply) => answerWithSse(door, request, reply, watch, options),
       wsHandler: (socket, request) => answerWithSocket(door, socket, request, watch, options),
     });

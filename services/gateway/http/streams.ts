@@ -1,25 +1,20 @@
 import websocket from "@fastify/websocket";
 import type { FastifyInstance } from "fastify";
 import type { WebSocket } from "ws";
+import { ArrwError } from "../../../platform/errors.ts";
 import { documentStreamRoutes } from "./document-stream.ts";
 import type { HttpDoor } from "./door.ts";
 import { SOCKET_OPTIONS } from "./event-socket.ts";
-import { eventRoutes } from "./events.ts";
+import { eventRoutes, type WEB_SOCKET } from "./events.ts";
 import { exportFileRoutes } from "./export-file.ts";
 import { logRoutes } from "./logs.ts";
 import type { StreamOptions } from "./send-timeout.ts";
-
-export const STREAM_OPTIONS: StreamOptions = {
-  sendTimeoutMs: 30_000,
-  heartbeatMs: 15_000,
-  uploadIdleMs: 60_000,
-};
 
 /** Everything that streams, in either direction. */
 export async function streamRoutes(
   app: FastifyInstance,
   door: HttpDoor,
-  options: StreamOptions = STREAM_OPTIONS,
+  options: StreamOptions,
 ): Promise<void> {
   await app.register(websocket, {
     options: SOCKET_OPTIONS,
@@ -29,6 +24,10 @@ export async function streamRoutes(
       for (const client of app.websocketServer.clients) client.terminate();
       app.websocketServer.close(() => done());
     },
+  });
+  app.addHook("onRequest", async ({ ws, is404, routeOptions }) => {
+    if (!ws || is404 || (routeOptions.config as Partial<typeof WEB_SOCKET>).webSocket) return;
+    throw new ArrwError("INVALID_ARGUMENT", "there is no WebSocket at this path", { reason: "NO_WEBSOCKET" });
   });
   eventRoutes(app, door, options);
   exportFileRoutes(app, door, options);

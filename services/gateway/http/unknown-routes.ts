@@ -5,6 +5,8 @@ import { ArrwError } from "../../../platform/errors.ts";
 export function nameUnknownRoutes(app: FastifyInstance): void {
   const methods = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>();
   app.addHook("onRoute", ({ url, method }) => {
+    // Of CORS, for preflights: no path.
+    if (url === "*") return;
     const known = methods.get(url) ?? { pattern: patternOf(url), methods: new Set<string>() };
     for (const each of [method].flat()) known.methods.add(each);
     methods.set(url, known);
