@@ -15,6 +15,7 @@ import { readJob } from "./job-reader.ts";
 import type { JournalBatch } from "./journal-batch.ts";
 import type { FeedListener, JournalFeed } from "./journal-feed.ts";
 import type { SchedulerClient } from "./scheduler-client.ts";
+import { Turns } from "./turns.ts";
 import { Watcher, WatchTopic } from "./watch-topic.ts";
 import { leadingString } from "./wire.ts";
 
@@ -32,6 +33,8 @@ const BATCHES_BACK = 8;
 /** Time that the reader of the journal has to catch up before the scheduler's word counts more. */
 const CATCH_UP_MS = 2_000;
 const READS_AT_A_TIME = 8;
+/** Of all watches that begin. */
+const MAX_READS = 64;
 const RECORD = { jobId: 1 } as const;
 /** For whom a topic reads: whoever watches it may see the job. */
 const GATEWAY: Principal = { name: "gateway", role: "viewer", libraries: undefined };
@@ -48,6 +51,7 @@ export class Watches implements Part {
   readonly name = "watches";
   readonly #options: WatchesOptions;
   readonly #topics = new Map<string, WatchTopic>();
+  readonly #reads = new Turns(MAX_READS);
   readonly #listener: FeedListener;
   readonly #streams: Gauge;
   readonly #coalesced: Counter;
@@ -153,10 +157,13 @@ export class Watches implements Part {
     if (this.#topics.size === 0) this.#stopListening();
   }
 
+  /** When thousands of watches begin at once most of them wait here: that is cheaper than as calls, and not timed. */
   #getJob(jobId: string, principal: Principal): Promise<Buffer> {
-    const signal = new AbortController().signal;
-    const deadlineMs = Date.now() + READ_TIMEOUT_MS;
-    return readJob(this.#options.scheduler, jobId, { deadlineMs, signal, principal });
+    return this.#reads.run(() => {
+      const signal = new AbortController().signal;
+      const deadlineMs = Date.now() + READ_TIMEOUT_MS;
+      return readJob(this.#options.scheduler, jobId, { deadlineMs, signal, principal });
+    });
   }
 
   /** Resolves when every later record will be seen. */
