@@ -60,6 +60,12 @@ export function shortened(text: string, width: number): string {
   return characters.length <= width ? characters.join("") : `${characters.slice(0, width - 1).join("")}…`;
 }
 
+/** At most `width` characters; its spaces stay as they are. */
+export function cut(line: string, width: number): string {
+  const characters = [...line];
+  return characters.length <= width ? line : `${characters.slice(0, Math.max(0, width - 1)).join("")}…`;
+}
+
 /** Lines of at most `width` characters, cut between words where it can be; at most `maxLines`. */
 export function wrapped(text: string, width: number, maxLines: number): string[] {
   const lines: string[] = [];

@@ -1,6 +1,6 @@
 import { isTerminal, type Job, JobStatus } from "../client/index.ts";
 import { bar } from "./bar.ts";
-import { count, plain, plural, shortened } from "./format.ts";
+import { count, cut, plain, plural, shortened } from "./format.ts";
 import { statusStyle } from "./job-text.ts";
 import { paceText, stateText } from "./progress-view.ts";
 import { Rate } from "./rate.ts";
@@ -61,7 +61,9 @@ export class JobBoard {
   lines({ columns, rows }: BoardSize, nowMs: number): string[] {
     const all = this.#sorted();
     const shown = all.slice(0, all.length > rows ? rows - 1 : rows);
-    const lines = shown.map((row) => this.#line(row, columns, nowMs));
+    const most = columns >= WIDE ? WIDE_TYPE : NARROW_TYPE;
+    const typeWidth = Math.min(most, Math.max(4, ...shown.map(({ job }) => job.type.length)));
+    const lines = shown.map((row) => this.#line(row, columns, typeWidth, nowMs));
     const hidden = all.slice(shown.length);
     if (hidden.length === 0) return lines;
     const running = hidden.filter(({ job }) => job.status === JobStatus.JOB_STATUS_RUNNING).length;
@@ -75,9 +77,10 @@ export class JobBoard {
     return [...this.#rows.values()].sort((a, b) => rank(a) - rank(b) || (a.job.jobId < b.job.jobId ? -1 : 1));
   }
 
-  #line({ job, rate }: Row, columns: number, nowMs: number): string {
+  #line({ job, rate }: Row, columns: number, typeWidth: number, nowMs: number): string {
     const wide = columns >= WIDE;
     const barWidth = wide ? 20 : 10;
+    const gap = wide ? "  " : " ";
     const { progress } = job;
     const running = job.status === JobStatus.JOB_STATUS_RUNNING;
     const share = progress && progress.total > 0n ? Number(progress.current) / Number(progress.total) : 0;
@@ -90,16 +93,17 @@ export class JobBoard {
     const library = this.#names.get(job.libraryId) ?? "";
     const before = [
       job.jobId,
-      shortened(job.type, TYPE_WIDTH).padEnd(TYPE_WIDTH),
+      shortened(job.type, typeWidth).padEnd(typeWidth),
       ...(wide ? [shortened(library, LIBRARY_WIDTH).padEnd(LIBRARY_WIDTH)] : []),
-    ].join("  ");
+    ].join(gap);
     const done =
       wide && progress && progress.total > 0n ? `${count(progress.current)}/${count(progress.total)}` : "";
-    const after = [percent, done, running ? paceText(job, rate, nowMs) : waitsFor(job)].filter(
-      (part) => part !== "",
-    );
-    const used = before.length + 2 + barWidth + 2;
-    return `${before}  ${state}  ${shortened(after.join("  "), Math.max(1, columns - used))}`.trimEnd();
+    const pace = paceText(job, rate, nowMs);
+    // Where there is room for one of the two, when it ends is what one wants to know.
+    const brief = wide ? pace : pace.replace(/^\S+ {2}(?=ETA)/, "");
+    const after = [percent, done, running ? brief : waitsFor(job)].filter((part) => part.trim() !== "");
+    const room = Math.max(1, columns - before.length - barWidth - 2 * gap.length);
+    return `${before}${gap}${state}${gap}${cut(after.join(gap), room)}`.trimEnd();
   }
 }
 
@@ -108,6 +112,7 @@ function waitsFor({ waitingFor }: Job): string {
 }
 
 const WIDE = 120;
-const TYPE_WIDTH = 13;
+const WIDE_TYPE = 24;
+const NARROW_TYPE = 13;
 const LIBRARY_WIDTH = 16;
 const MOST_ENDED = 10_000;

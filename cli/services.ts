@@ -56,7 +56,7 @@ export const SERVICES: readonly ServiceSpec[] = [
     main: main("gateway"),
     ports: [
       { setting: "ARRW_GATEWAY_GRPC_PORT", what: "gRPC, public API" },
-      { setting: "ARRW_GATEWAY_HTTP_PORT", what: PROBES },
+      { setting: "ARRW_GATEWAY_HTTP_PORT", what: `HTTP, public API, /docs, ${PROBES}` },
     ],
   },
 ];

@@ -23,37 +23,9 @@ import { checkNats, launchNats } from "./nats.ts";
 import { settlePorts, type WantedPort, withFreePorts } from "./ports.ts";
 import { type PortSetting, SERVICES, type ServiceSpec } from "./services.ts";
 import { type Exit, type Running, Supervised } from "./supervised.ts";
+import type { SystemAddress, SystemEvents, SystemOptions } from "./system-options.ts";
 
-export interface SystemOptions {
-  /** Default `process.env`. */
-  readonly env?: NodeJS.ProcessEnv;
-  /** Settings that win over the environment. */
-  readonly settings?: Partial<Record<SettingName, string | number>>;
-  /** Free ports, a data folder that goes with `stop`, a nats-server of its own whatever ARRW_NATS_URL says. */
-  readonly temporary?: boolean;
-  /** Default: index, scheduler, worker, gateway. */
-  readonly services?: readonly ServiceSpec[];
-  /** Every log line, rendered for people. Default: none is shown; `logs` has the newest in any case. */
-  readonly onLine?: (line: string) => void;
-  readonly colour?: boolean;
-  /** nats-server syncs before every acknowledgement; default true. */
-  readonly syncAlways?: boolean;
-}
-
-export interface SystemEvents {
-  /** A process ended by itself or was killed; it is launched again. */
-  exit: [name: string, exit: Exit];
-  /** A process is ready again after a restart. */
-  ready: [name: string, pid: number];
-}
-
-export interface SystemAddress {
-  readonly service: string;
-  readonly setting: PortSetting;
-  readonly what: string;
-  /** host:port */
-  readonly address: string;
-}
+export type { SystemAddress, SystemEvents, SystemOptions };
 
 const READY_TIMEOUT_MS = 60_000;
 const NATS_STOP_TIMEOUT_MS = 15_000;
@@ -98,6 +70,13 @@ export class System {
   /** host:port of the public gRPC API. */
   get address(): string {
     return this.#addresses.find(({ setting }) => setting === "ARRW_GATEWAY_GRPC_PORT")?.address ?? "";
+  }
+
+  /** "http://host:port" of the public HTTP API; "" when there is none. */
+  get httpUrl(): string {
+    const found = this.#addresses.find(({ setting }) => setting === "ARRW_GATEWAY_HTTP_PORT");
+    const scheme = this.#settings.ARRW_TLS_CERT_FILE === "" ? "http" : "https";
+    return found ? `${scheme}://${found.address}` : "";
   }
 
   get natsUrl(): string {

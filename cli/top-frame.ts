@@ -1,6 +1,6 @@
 import { type GetQueueStatsResponse, isTerminal, type Job, type Worker } from "../client/index.ts";
 import { bar } from "./bar.ts";
-import { count, duration, msOf, plain, roughly, shortened, table } from "./format.ts";
+import { count, cut, duration, msOf, plain, roughly, shortened, table } from "./format.ts";
 import { percentText, runningMs, statusStyle, statusText } from "./job-text.ts";
 import { paint, type Style } from "./terminal.ts";
 
@@ -35,8 +35,8 @@ export interface FrameSize {
 /** Lines that fit: at most `rows`, each of at most `columns` characters. */
 export function topFrame(state: TopState, { columns, rows }: FrameSize, now: Date): string[] {
   const paintLine = (line: string, style?: Style): string => {
-    const cut = cutLine(line, columns);
-    return style ? paint(style, cut) : cut;
+    const text = cut(line, columns);
+    return style ? paint(style, text) : text;
   };
   const lines = headLines(state, columns, now);
   const types = typeRows(state.stats);
@@ -59,12 +59,6 @@ export function topFrame(state: TopState, { columns, rows }: FrameSize, now: Dat
   else lines.push(...part(WORKER_HEADINGS, workers, room[1] ?? 0));
   lines.push(...jobPart(state, columns, room[2] ?? 0, now.getTime()));
   return lines.slice(0, rows);
-}
-
-/** Cut by characters; nothing is painted yet. */
-function cutLine(line: string, columns: number): string {
-  const characters = [...line];
-  return characters.length <= columns ? line : `${characters.slice(0, columns - 1).join("")}…`;
 }
 
 /** Rows for each part, at least two where it has them, what is left over to those that want more, in order. */
@@ -90,10 +84,10 @@ function headLines({ address, stats, rates, trouble }: TopState, columns: number
   const state = trouble || stateOf(stats);
   const title = `arrwDB ${address}`;
   const space = Math.max(1, columns - title.length - time.length);
-  const first = space > 1 ? `${title}${" ".repeat(space)}${time}` : cutLine(title, columns);
+  const first = space > 1 ? `${title}${" ".repeat(space)}${time}` : cut(title, columns);
   const lines = [paint("bold", first)];
   const style = trouble || !stats?.running ? "yellow" : "green";
-  lines.push(`state   ${paint(style, cutLine(plain(state), columns - 8))}`);
+  lines.push(`state   ${paint(style, cut(plain(state), columns - 8))}`);
   if (!stats) return lines;
   const jobs = [
     `${count(stats.runningJobs)} running`,
@@ -110,10 +104,10 @@ function headLines({ address, stats, rates, trouble }: TopState, columns: number
     `${rateText(rates.failed)} failed`,
   ];
   const used = stats.slots > 0 ? stats.slotsUsed / stats.slots : 0;
-  lines.push(cutLine(`jobs    ${jobs.join(", ")}`, columns));
-  lines.push(cutLine(`flow    ${flow.join(", ")}`, columns));
+  lines.push(cut(`jobs    ${jobs.join(", ")}`, columns));
+  lines.push(cut(`flow    ${flow.join(", ")}`, columns));
   lines.push(
-    cutLine(`slots   ${bar(used, 20)}  ${count(stats.slotsUsed)} of ${count(stats.slots)} in use`, columns),
+    cut(`slots   ${bar(used, 20)}  ${count(stats.slotsUsed)} of ${count(stats.slots)} in use`, columns),
   );
   return lines;
 }
@@ -182,8 +176,8 @@ function jobPart({ jobs, names }: TopState, columns: number, most: number, nowMs
   const lines = others.map((line, i) => {
     const job = shown[i];
     const state = rows[i]?.[1] ?? "";
-    const cut = cutLine(line, columns);
-    return job ? cut.replace(`  ${state}`, () => `  ${paint(statusStyle(job), state)}`) : cut;
+    const text = cut(line, columns);
+    return job ? text.replace(`  ${state}`, () => `  ${paint(statusStyle(job), state)}`) : text;
   });
-  return ["", paint("dim", cutLine(head, columns)), ...lines];
+  return ["", paint("dim", cut(head, columns)), ...lines];
 }

@@ -4,7 +4,7 @@ import { integer } from "../arguments.ts";
 import { type ClientCommandOptions, withClient, withClientOptions } from "../connection.ts";
 import { withDocumentFilter } from "../document-filter.ts";
 import { UsageError } from "../failure.ts";
-import { count, fields, plain, plural, shortened, table } from "../format.ts";
+import { count, cut, fields, plain, plural, shortened, table } from "../format.ts";
 import { toJson } from "../json.ts";
 import { paint, print, printJson, width } from "../terminal.ts";
 
@@ -71,7 +71,7 @@ export function documentTable(documents: readonly Document[], withTexts: boolean
   });
   const headings = ["DOCUMENT", "TITLE", "AUTHOR", "TAGS", ...(withTexts ? ["CHUNKS", "TEXT"] : [])];
   const [head = "", ...others] = table(headings, rows);
-  return [paint("dim", shortened(head, columns)), ...others];
+  return [paint("dim", cut(head, columns)), ...others.map((line) => cut(line, columns))];
 }
 
 async function get(library: string, documentId: string, options: GetOptions): Promise<void> {
