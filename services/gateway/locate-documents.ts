@@ -4,14 +4,13 @@ import { visibleLibraries } from "./domain/principal.ts";
 import type { IndexCall, IndexClient } from "./index-client.ts";
 import { repeatWhileUnavailable } from "./repeat.ts";
 
-/** Ids of a call, and libraries that a job may have. */
-const IDS_AT_A_TIME = 1_000;
+/** That a job may have. */
 const MAX_LIBRARIES = 100;
 
 /**
  * The libraries in which any of the documents is, of those that the caller sees. For one who is confined to libraries the
  * first of them stands for all when none has any: the job has to be seen by who made it.
- * @throws ArrwError INVALID_ARGUMENT: more than 100
+ * @param documentIds at most 10,000 @throws ArrwError INVALID_ARGUMENT: in more than 100 libraries
  */
 export async function librariesWith(
   index: IndexClient,
@@ -19,28 +18,26 @@ export async function librariesWith(
   call: IndexCall,
 ): Promise<string[]> {
   const { principal } = call;
-  const ids = [...new Set(documentIds)];
+  const asked = {
+    libraryIds: [],
+    visibleLibraries: visibleLibraries(principal),
+    documentIds: [...new Set(documentIds)],
+    firstOnly: true,
+  };
   const found = new Set<string>();
   let first = "";
-  for (let from = 0; from < ids.length; from += IDS_AT_A_TIME) {
-    let pageToken = "";
-    do {
-      const request = {
-        libraryIds: [],
-        visibleLibraries: visibleLibraries(principal),
-        documentIds: ids.slice(from, from + IDS_AT_A_TIME),
-        pageToken,
-      };
-      const page = await repeatWhileUnavailable(
-        () => unary(index.stub, index.stub.locateDocuments, request, call),
-        call,
-      );
-      first ||= page.firstLibraryId;
-      for (const { libraryId } of page.libraries) found.add(libraryId);
-      if (found.size > MAX_LIBRARIES) throw tooMany();
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "");
-  }
+  let pageToken = "";
+  do {
+    const request = { ...asked, pageToken };
+    const page = await repeatWhileUnavailable(
+      () => unary(index.stub, index.stub.locateDocuments, request, call),
+      call,
+    );
+    first ||= page.firstLibraryId;
+    for (const { libraryId } of page.libraries) found.add(libraryId);
+    if (found.size > MAX_LIBRARIES) throw tooMany();
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
   if (found.size > 0 || principal.libraries === undefined) return [...found].sort();
   if (first === "") throw libraryRequired();
   return [first];

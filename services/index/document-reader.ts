@@ -43,6 +43,10 @@ export class DocumentReader {
     return { places, titles };
   }
 
+  has(documentId: string): boolean {
+    return isDocumentId(documentId) && this.#store.documents.doesExist(Buffer.from(documentId));
+  }
+
   /** Documents by id (bytewise), those after `after`. */
   list(filter: Filter | undefined, after: string, pageSize: number, includeTexts: boolean): DocumentPage {
     const passes = compileFilter(filter ?? { all: [] });

@@ -190,6 +190,12 @@ export class Library {
     return this.#reader.located(documentIds);
   }
 
+  /** The place of the first of the ids that is there; -1 = none is. @throws LIBRARY_NOT_FOUND */
+  firstOf(documentIds: readonly string[]): number {
+    this.#assertThere();
+    return documentIds.findIndex((id) => this.#reader.has(id));
+  }
+
   documents(
     filter: Filter | undefined,
     after: string,

@@ -15,6 +15,9 @@ import { Checks } from "./validate.ts";
 
 const MAX_LIBRARIES = 100;
 const MAX_DOCUMENTS = 1_000;
+const MAX_DOCUMENTS_FIRST_ONLY = 10_000;
+/** Looked for in one turn of the event loop. */
+const LOOKS_AT_A_TIME = 1_000;
 /** Libraries known at a time. */
 const READ_AHEAD = 500;
 /** A page ends then. */
@@ -27,12 +30,13 @@ export async function locateDocuments(
   libraries: Libraries,
   request: LocateDocumentsRequest,
 ): Promise<LocateDocumentsResponse> {
-  const { libraryIds, documentIds } = request;
+  const { libraryIds, documentIds, firstOnly } = request;
   const checks = new Checks();
   const { length: count } = libraryIds;
   checks.that(count <= MAX_LIBRARIES, "library_ids", `at most ${MAX_LIBRARIES}, got ${count}`);
   const { length: asked } = documentIds;
-  checks.that(asked <= MAX_DOCUMENTS, "document_ids", `at most ${MAX_DOCUMENTS}, got ${asked}`);
+  const most = firstOnly ? MAX_DOCUMENTS_FIRST_ONLY : MAX_DOCUMENTS;
+  checks.that(asked <= most, "document_ids", `at most ${most}, got ${asked}`);
   checks.done();
   const located: LocatedDocuments[] = [];
   const until = performance.now() + PAGE_MS;
@@ -43,7 +47,7 @@ export async function locateDocuments(
     if (last && (performance.now() > until || bytes > PAGE_BYTES)) {
       return { libraries: located, nextPageToken: pageToken(LIST, last.name), firstLibraryId: first };
     }
-    const found = await locatedIn(libraries, row, documentIds);
+    const found = await locatedIn(libraries, row, documentIds, firstOnly);
     last = row;
     if (!found) continue;
     first ||= row.id;
@@ -81,12 +85,19 @@ async function locatedIn(
   libraries: Libraries,
   row: LibraryRow,
   documentIds: readonly string[],
+  firstOnly: boolean,
 ): Promise<LocatedDocuments | undefined> {
+  const libraryId = row.id;
   try {
-    return await libraries.use(row.id, async (library) => ({
-      libraryId: row.id,
-      ...library.located(documentIds),
-    }));
+    return await libraries.use(libraryId, async (library) => {
+      if (!firstOnly) return { libraryId, ...library.located(documentIds) };
+      for (let from = 0; from < documentIds.length; from += LOOKS_AT_A_TIME) {
+        const place = library.firstOf(documentIds.slice(from, from + LOOKS_AT_A_TIME));
+        if (place >= 0) return { libraryId, places: [from + place], titles: [] };
+        await nextTurn();
+      }
+      return { libraryId, places: [], titles: [] };
+    });
   } catch (error) {
     if (error instanceof ArrwError && error.reason === "LIBRARY_NOT_FOUND") return undefined;
     throw error;

@@ -225,6 +225,7 @@ function ofDocuments(known: Known) {
         visibleLibraries: visibleLibraries(),
         documentIds: fc.array(document, { maxLength: 3 }),
         pageToken: mostly([""], anyText),
+        firstOnly: fc.boolean(),
       }),
     ),
     [IndexServiceService.search.path]: requests(

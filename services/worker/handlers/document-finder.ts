@@ -44,7 +44,12 @@ export async function findInSeveral(
   const places = new Map<string, Place[]>();
   // No ids of libraries would stand for all there are.
   if (libraryIds.length === 0) return places;
-  const asked = { libraryIds: [...libraryIds], documentIds: [...documentIds], visibleLibraries: [] };
+  const asked = {
+    libraryIds: [...libraryIds],
+    documentIds: [...documentIds],
+    visibleLibraries: [],
+    firstOnly: false,
+  };
   let pageToken = "";
   do {
     const request = { ...asked, pageToken };

@@ -30,13 +30,14 @@ async function located({ client }: TestIndexService, asked: Partial<LocateDocume
   let pageToken = "";
   let pages = 0;
   do {
-    const request = { libraryIds: [], visibleLibraries: [], documentIds: [], ...asked, pageToken };
+    const defaults = { libraryIds: [], visibleLibraries: [], documentIds: [], firstOnly: false };
+    const request = { ...defaults, ...asked, pageToken };
     const page = await unary(client, client.locateDocuments, request, CALL);
     for (const { libraryId, places, titles } of page.libraries) {
       lines.push(`${libraryId}: ${places}`);
       assert.deepEqual(
         titles,
-        places.map((place) => `title of ${request.documentIds[place]}`),
+        request.firstOnly ? [] : places.map((place) => `title of ${request.documentIds[place]}`),
       );
     }
     pageToken = page.nextPageToken;
@@ -57,11 +58,15 @@ test("documents are found in every library that has them, in those that are name
   const both = await located(index, { documentIds, libraryIds: ["b"], visibleLibraries: ["a-*"] });
   assert.deepEqual(both.lines, []);
   assert.deepEqual((await located(index, { documentIds, visibleLibraries: [""] })).lines, []);
+  const many = [...Array.from({ length: 2_500 }, (_, n) => `no-${n}`), ...documentIds];
+  const firsts = await located(index, { documentIds: many, firstOnly: true });
+  assert.deepEqual(firsts.lines, ["a-1: 2502", "a-2: 2502", "b: 2500"]);
   const { client } = index;
-  const first = { libraryIds: [], visibleLibraries: ["e*"], documentIds, pageToken: "" };
+  const first = { libraryIds: [], visibleLibraries: ["e*"], documentIds, pageToken: "", firstOnly: false };
   assert.equal((await unary(client, client.locateDocuments, first, CALL)).firstLibraryId, "empty");
   for (const wrong of [
     { documentIds: Array<string>(1_001).fill("x") },
+    { documentIds: Array<string>(10_001).fill("x"), firstOnly: true },
     { libraryIds: Array.from({ length: 101 }, (_, n) => `l-${n}`) },
   ])
     await assert.rejects(located(index, wrong), { code: "INVALID_ARGUMENT" });
@@ -81,7 +86,7 @@ test("many libraries come in several pages, each library once", async (t) => {
   const found: string[] = [];
   let pages = 0;
   for (let pageToken = ""; ; pages++) {
-    const request = { libraryIds: [], visibleLibraries: [], documentIds: ids, pageToken };
+    const request = { libraryIds: [], visibleLibraries: [], documentIds: ids, pageToken, firstOnly: false };
     const page = await unary(client, client.locateDocuments, request, CALL);
     found.push(...page.libraries.map(({ libraryId, places }) => `${libraryId} ${places.length}`));
     pageToken = page.nextPageToken;

@@ -8612,7 +8612,10 @@ export const JobServiceService = {
     responseSerialize: (value: WatchJobResponse): Buffer => Buffer.from(WatchJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchJobResponse => WatchJobResponse.decode(value),
   },
-  /** Counts of jobs and workers as of now. */
+  /**
+   * Counts of jobs and workers as of now. For a client that is confined to libraries: of the jobs that it may see, without
+   * those over several libraries; of all workers and slots.
+   */
   getQueueStats: {
     path: "/arrwdb.v1.JobService/GetQueueStats" as const,
     requestStream: false as const,
@@ -8763,7 +8766,10 @@ export interface JobServiceServer extends UntypedServiceImplementation {
    * than 1,000 transitions behind; watch again.
    */
   watchJob: handleServerStreamingCall<WatchJobRequest, WatchJobResponse>;
-  /** Counts of jobs and workers as of now. */
+  /**
+   * Counts of jobs and workers as of now. For a client that is confined to libraries: of the jobs that it may see, without
+   * those over several libraries; of all workers and slots.
+   */
   getQueueStats: handleUnaryCall<GetQueueStatsRequest, GetQueueStatsResponse>;
   /** The history of all jobs as it happens, without a gap. OUT_OF_RANGE: after_cursor is no longer held. */
   watchJobs: handleServerStreamingCall<WatchJobsRequest, WatchJobsResponse>;
@@ -8920,7 +8926,10 @@ export interface JobServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchJobResponse>;
-  /** Counts of jobs and workers as of now. */
+  /**
+   * Counts of jobs and workers as of now. For a client that is confined to libraries: of the jobs that it may see, without
+   * those over several libraries; of all workers and slots.
+   */
   getQueueStats(
     request: GetQueueStatsRequest,
     callback: (error: ServiceError | null, response: GetQueueStatsResponse) => void,

@@ -228,10 +228,12 @@ export interface LocateDocumentsRequest {
   libraryIds: string[];
   /** As in GetLibraryRequest. */
   visibleLibraries: string[];
-  /** At most 1,000; one that is empty or too long is nowhere. */
+  /** At most 1,000, with first_only 10,000; one that is empty or too long is nowhere. */
   documentIds: string[];
   /** From the reply before. */
   pageToken: string;
+  /** Of each library the first that it has is enough, without its title. */
+  firstOnly: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -252,7 +254,7 @@ export interface LocatedDocuments {
   libraryId: string;
   /** Places in document_ids (from 0) of those that it has, ascending. */
   places: number[];
-  /** The title of each. */
+  /** The title of each; none with first_only. */
   titles: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1901,7 +1903,7 @@ export const DeleteDocumentsResponse: MessageFns<DeleteDocumentsResponse> = {
 };
 
 function createBaseLocateDocumentsRequest(): LocateDocumentsRequest {
-  return { libraryIds: [], visibleLibraries: [], documentIds: [], pageToken: "", _unknownFields: {} };
+  return { libraryIds: [], visibleLibraries: [], documentIds: [], pageToken: "", firstOnly: false, _unknownFields: {} };
 }
 
 export const LocateDocumentsRequest: MessageFns<LocateDocumentsRequest> = {
@@ -1917,6 +1919,9 @@ export const LocateDocumentsRequest: MessageFns<LocateDocumentsRequest> = {
     }
     if (message.pageToken !== "") {
       writer.uint32(34).string(message.pageToken);
+    }
+    if (message.firstOnly !== false) {
+      writer.uint32(40).bool(message.firstOnly);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1974,6 +1979,14 @@ export const LocateDocumentsRequest: MessageFns<LocateDocumentsRequest> = {
             message.pageToken = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.firstOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2003,6 +2016,7 @@ export const LocateDocumentsRequest: MessageFns<LocateDocumentsRequest> = {
     message.visibleLibraries = object.visibleLibraries?.map((e) => e) || [];
     message.documentIds = object.documentIds?.map((e) => e) || [];
     message.pageToken = object.pageToken ?? "";
+    message.firstOnly = object.firstOnly ?? false;
     return message;
   },
 };
