@@ -33,3 +33,9 @@ test("without a gateway the example says so and ends", async () => {
   assert.equal(code, 1);
   assert.match(stderr, /^UNAVAILABLE: /);
 });
+
+test("npx finds the command line of a clone", async () => {
+  const { code, stdout, stderr } = await run("npx", ["arrw", "--help"], { cwd: ROOT });
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^Usage: arrw /);
+});

@@ -16,6 +16,7 @@ export const PARTS: readonly Part[] = [
   { name: "ghz", needs: ["go"] },
   { name: "go", needs: ["go"] },
   { name: "python", needs: ["pip"] },
+  { name: "documents", needs: ["go", "curl"] },
 ];
 
 /** Why each tool is needed and where it is from. */
