@@ -11,7 +11,7 @@ import type { WatchNews, WatchTask } from "./watch-streams.ts";
 /**
  * Many WatchJob streams on one gateway, on one job and on a job each:
  *
- *     npm run bench -- watches [--watches 10000] [--clients 2] [--connections 4]
+ *     npm run bench -- watches [--watches 10000] [--jobs 1,10000] [--clients 2] [--connections 4]
  *
  * What the gateway takes for them, and how long after a job's end all of its watchers know: jobs wait for a time that is
  * far off, all are watched, then all are cancelled with one call.
@@ -26,26 +26,31 @@ export async function benchWatches(args: readonly string[]): Promise<void> {
     args: [...args],
     options: {
       watches: { type: "string", default: "10000" },
+      jobs: { type: "string", default: "1,10000" },
       clients: { type: "string", default: "2" },
       connections: { type: "string", default: "4" },
     },
   });
-  const [watches, clients] = [Number(values.watches), Number(values.clients)];
-  const connections = Number(values.connections);
+  const watches = Number(values.watches);
+  for (const jobs of values.jobs.split(",").map(Number)) {
+    await bench(watches, jobs, Number(values.clients), Number(values.connections));
+  }
+}
+
+async function bench(watches: number, jobs: number, clients: number, connections: number): Promise<void> {
   const settings = { ARRW_LOG_LEVEL: "warn" };
   const system = await startSystem({ temporary: true, settings, syncAlways: false });
   const client = new ArrwClient({ address: system.address, timeoutMs: 60_000 });
   try {
     console.log(`gateway with no watches: ${memory(system)}`);
-    for (const jobs of [1, watches]) {
-      const jobIds = await submit(client, jobs);
-      const watched = Array.from({ length: watches }, (_, index) => jobIds[index % jobs] ?? "");
-      const shares = Array.from({ length: clients }, (_, share) =>
-        watched.filter((_id, index) => index % clients === share),
-      );
-      const tasks = shares.map((ids) => ({ address: system.address, jobIds: ids, connections }));
-      await watchAndCancel(client, system, tasks, `${watches} watches on ${jobs} job${jobs > 1 ? "s" : ""}`);
-    }
+    const jobIds = await submit(client, jobs);
+    const watched = Array.from({ length: watches }, (_, index) => jobIds[index % jobs] ?? "");
+    const tasks = Array.from({ length: clients }, (_, share) => ({
+      address: system.address,
+      jobIds: watched.filter((_id, index) => index % clients === share),
+      connections,
+    }));
+    await watchAndCancel(client, system, tasks, `${watches} watches on ${jobs} job${jobs > 1 ? "s" : ""}`);
   } finally {
     client.close();
     await system.stop();

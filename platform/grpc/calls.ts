@@ -122,56 +122,64 @@ type AnyCall =
   | ServerWritableStream<unknown, unknown>
   | ServerDuplexStream<unknown, unknown>;
 
-interface OpenCall {
+/** A call that runs. There may be tens of thousands: what each holds is few objects. */
+class OpenCall {
   readonly context: CallContext;
-  /** Reports the call's end and lets go of its listeners. */
-  close(): void;
-  /** The same for a call that failed. @returns what grpc-js takes as its error */
-  fail(thrown: unknown): ReturnType<typeof toStatus>;
-}
+  readonly #method: MethodShape;
+  readonly #runtime: CallRuntime;
+  readonly #abort = new AbortController();
+  readonly #startedAt = performance.now();
+  /** Unix ms; Infinity = the client set none. */
+  readonly #askedDeadlineMs: number;
 
-function openCall(call: AnyCall, method: MethodShape, runtime: CallRuntime): OpenCall {
-  const startedAt = performance.now();
-  const abort = new AbortController();
-  const given = call.getDeadline();
-  const asked = given instanceof Date ? given.getTime() : given;
-  const deadlineMs = Number.isFinite(asked) ? asked : Date.now() + runtime.defaultTimeoutMs;
-  const onCancelled = (): void => abort.abort(endedBy(deadlineMs));
-  (call as ServerUnaryCall<unknown, unknown>).on("cancelled", onCancelled);
-  const stopping = runtime.stopping();
-  if (stopping) abort.abort(stopping);
-  else runtime.running.add(abort);
-  const close = (error?: ArrwError): void => {
-    (call as ServerUnaryCall<unknown, unknown>).off("cancelled", onCancelled);
-    runtime.running.delete(abort);
-    runtime.observe(method.path, error?.code ?? "OK", (performance.now() - startedAt) / 1000);
-    if (error?.code === "INTERNAL")
-      runtime.log.error({ err: error.cause ?? error, method: method.path }, "call failed");
-  };
-  return {
-    context: {
+  constructor(call: AnyCall, method: MethodShape, runtime: CallRuntime) {
+    this.#method = method;
+    this.#runtime = runtime;
+    const given = call.getDeadline();
+    this.#askedDeadlineMs = given instanceof Date ? given.getTime() : given;
+    this.context = {
       peer: peerOf(call),
-      signal: abort.signal,
-      deadlineMs,
-      header: (name) => {
-        const value = call.metadata.get(name)[0];
-        return typeof value === "string" ? value : undefined;
-      },
-    },
-    close: () => close(),
-    fail: (thrown) => {
-      const error = runtime.complete(toArrwError(abort.signal.aborted ? abort.signal.reason : thrown));
-      close(error);
-      return toStatus(error);
-    },
-  };
+      signal: this.#abort.signal,
+      deadlineMs: Number.isFinite(this.#askedDeadlineMs)
+        ? this.#askedDeadlineMs
+        : Date.now() + runtime.defaultTimeoutMs,
+      header: (name) => firstText(call, name),
+    };
+    // Comes once, after whatever ended the call.
+    (call as ServerUnaryCall<unknown, unknown>).on("cancelled", () => this.#abort.abort(this.#whyOver()));
+    const stopping = runtime.stopping();
+    if (stopping) this.#abort.abort(stopping);
+    else runtime.running.add(this.#abort);
+  }
+
+  /** Reports the call's end. */
+  close(error?: ArrwError): void {
+    const { path } = this.#method;
+    this.#runtime.running.delete(this.#abort);
+    this.#runtime.observe(path, error?.code ?? "OK", (performance.now() - this.#startedAt) / 1000);
+    if (error?.code === "INTERNAL")
+      this.#runtime.log.error({ err: error.cause ?? error, method: path }, "call failed");
+  }
+
+  /** The same for a call that failed. @returns what grpc-js takes as its error */
+  fail(thrown: unknown): ReturnType<typeof toStatus> {
+    const { signal } = this.context;
+    const error = this.#runtime.complete(toArrwError(signal.aborted ? signal.reason : thrown));
+    this.close(error);
+    return toStatus(error);
+  }
+
+  /** grpc-js doesn't say. */
+  #whyOver(): ArrwError {
+    return Date.now() >= this.#askedDeadlineMs
+      ? new ArrwError("DEADLINE_EXCEEDED", "the call's deadline has passed")
+      : new ArrwError("CANCELLED", "the client cancelled the call");
+  }
 }
 
-/** grpc-js doesn't say why a call is over. */
-function endedBy(deadlineMs: number): ArrwError {
-  return Date.now() >= deadlineMs
-    ? new ArrwError("DEADLINE_EXCEEDED", "the call's deadline has passed")
-    : new ArrwError("CANCELLED", "the client cancelled the call");
+function firstText(call: AnyCall, header: string): string | undefined {
+  const value = call.metadata.get(header)[0];
+  return typeof value === "string" ? value : undefined;
 }
 
 function peerOf(call: AnyCall): Peer {
@@ -187,13 +195,14 @@ function bindUnary(
   runtime: CallRuntime,
 ): handleUnaryCall<unknown, unknown> {
   return (call, callback) => {
-    const { context, close, fail } = openCall(call, method, runtime);
+    const running = new OpenCall(call, method, runtime);
+    const { context } = running;
     invoke(() => handler(call.request, context)).then(
       (response) => {
-        close();
+        running.close();
         callback(null, response);
       },
-      (thrown: unknown) => callback(fail(thrown)),
+      (thrown: unknown) => callback(running.fail(thrown)),
     );
   };
 }
@@ -218,7 +227,8 @@ function respond(
   runtime: CallRuntime,
   responses: (context: CallContext) => AsyncIterable<unknown>,
 ): void {
-  const { context, close, fail } = openCall(call, method, runtime);
+  const running = new OpenCall(call, method, runtime);
+  const { context } = running;
   const run = async (): Promise<void> => {
     const outgoing = new Outgoing(call, context.signal);
     for await (const message of responses(context)) {
@@ -230,10 +240,10 @@ function respond(
   };
   run().then(
     () => {
-      close();
+      running.close();
       call.end();
     },
-    (thrown: unknown) => call.emit("error", fail(thrown)),
+    (thrown: unknown) => call.emit("error", running.fail(thrown)),
   );
 }
 
@@ -271,16 +281,17 @@ function bindClientStream(
     call: ServerReadableStream<unknown, unknown>,
     callback: (error: unknown, value?: unknown) => void,
   ): void => {
-    const { context, close, fail } = openCall(call, method, runtime);
+    const running = new OpenCall(call, method, runtime);
+    const { context } = running;
     // A stream that breaks, or a stopping server, must end the handler's iteration.
     context.signal.addEventListener("abort", () => call.destroy(context.signal.reason), { once: true });
     call.on("error", () => undefined);
     invoke(() => handler(call, context)).then(
       (response) => {
-        close();
+        running.close();
         callback(null, response);
       },
-      (thrown: unknown) => callback(fail(thrown)),
+      (thrown: unknown) => callback(running.fail(thrown)),
     );
   };
 }

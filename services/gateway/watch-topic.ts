@@ -29,6 +29,11 @@ export class Watcher {
     this.#wake = undefined;
   }
 
+  /** As the listener of its call's signal. */
+  handleEvent(): void {
+    this.wake();
+  }
+
   /** Resolves at the next `wake`. */
   woken(): Promise<void> {
     return new Promise((resolve) => {

@@ -107,14 +107,10 @@ export class Watches implements Part {
     if (principal.libraries !== undefined) await this.#getJob(request.jobId, principal);
     const watcher = new Watcher(request.afterRevision);
     const topic = this.#join(request.jobId, watcher);
-    const onAbort = (): void => watcher.wake();
-    signal.addEventListener("abort", onAbort, { once: true });
+    signal.addEventListener("abort", watcher, { once: true });
     try {
       await this.#listen();
-      const { job, payload } = await topic.read();
-      if (job.revision > request.afterRevision) {
-        watcher.queue.offerSnapshot({ revision: job.revision, terminal: isTerminal(job), payload });
-      } else if (isTerminal(job)) return;
+      if (await beganAfterTheEnd(topic, watcher, request.afterRevision)) return;
       for (;;) {
         for (let entry = watcher.queue.shift(); entry; entry = watcher.queue.shift()) {
           yield entry.payload;
@@ -125,7 +121,7 @@ export class Watches implements Part {
         await watcher.woken();
       }
     } finally {
-      signal.removeEventListener("abort", onAbort);
+      signal.removeEventListener("abort", watcher);
       this.#leave(topic, watcher);
     }
   }
@@ -228,6 +224,19 @@ export class Watches implements Part {
       return undefined;
     }
   }
+}
+
+/** Gives the watcher the job as it is, or says that there is nothing more to come. @throws ArrwError */
+async function beganAfterTheEnd(
+  topic: WatchTopic,
+  watcher: Watcher,
+  afterRevision: bigint,
+): Promise<boolean> {
+  const { job, payload } = await topic.read();
+  const terminal = isTerminal(job);
+  if (job.revision <= afterRevision) return terminal;
+  watcher.queue.offerSnapshot({ revision: job.revision, terminal, payload });
+  return false;
 }
 
 function takeUp(record: Uint8Array, topic: WatchTopic): void {
