@@ -143,7 +143,8 @@ async function listJobs(
   return scheduler.call(SchedulerServiceService.listJobs, bytes, context);
 }
 
-async function* watchJob(
+/** @throws ArrwError at once when the request is none */
+function watchJob(
   watches: Watches,
   request: WatchJobRequest,
   context: GatewayContext,
@@ -151,7 +152,7 @@ async function* watchJob(
   const violations = checkWatchJob(request);
   if (violations.length > 0) throw invalidArgument(violations);
   if (!isJobId(request.jobId)) throw notFound("job", request.jobId);
-  yield* watches.watch(request, context);
+  return watches.watch(request, context);
 }
 
 async function* watchJobs(
