@@ -8,11 +8,18 @@ if (major < 20) {
   process.exit(1);
 }
 
-const compiled = new URL("./main.js", import.meta.url);
-if (existsSync(compiled)) {
-  await import(compiled.href);
+// Beside this file when it was compiled with the rest, or in the package.
+const programs = ["./main.js", "./main.ts", "../dist/cli/main.js"].map(
+  (path) => new URL(path, import.meta.url),
+);
+const program = programs.find((url) => existsSync(url));
+if (program === undefined) {
+  process.stderr.write("arrw is not whole: cli/main is missing\n");
+  process.exit(1);
+} else if (program.pathname.endsWith(".js")) {
+  await import(program.href);
 } else {
   const { register } = await import("tsx/esm/api");
   register();
-  await import(new URL("./main.ts", import.meta.url).href);
+  await import(program.href);
 }

@@ -4,7 +4,7 @@ import { type ConnectionOptions, clientOptions, connectionOptions } from "./conn
 import { EXIT, exitCodeOf, Failure } from "./failure.ts";
 import { plain } from "./format.ts";
 import { nearestName } from "./nearest-name.ts";
-import { endQuietlyWhenUnread, note } from "./terminal.ts";
+import { note } from "./terminal.ts";
 import { whyUnreachable } from "./unreachable.ts";
 
 export interface ClientCommandOptions extends ConnectionOptions {
@@ -30,7 +30,6 @@ export async function withClient<T>(
   options: ConnectionOptions,
   run: (client: ArrwClient) => Promise<T>,
 ): Promise<T> {
-  endQuietlyWhenUnread();
   const wanted = clientOptions(options);
   const client = new ArrwClient({ ...wanted, onStale: saidOnce() });
   try {

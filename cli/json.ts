@@ -1,4 +1,6 @@
-import { JobStatus } from "../client/index.ts";
+import { statusName } from "../client/index.ts";
+
+export { statusName };
 
 /** Messages as JSON, as `--json` prints them: names as in the contract, 64-bit integers as numbers, times RFC 3339. */
 
@@ -39,9 +41,3 @@ function isOneof(value: unknown): value is { $case: string; value: unknown } {
 }
 
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-
-/** "RUNNING" */
-export function statusName(status: number): string {
-  const name = Object.entries(JobStatus).find(([, value]) => value === status)?.[0];
-  return name?.replace("JOB_STATUS_", "") ?? `STATUS_${status}`;
-}

@@ -2,7 +2,7 @@ import { CommanderError } from "commander";
 import { EXIT, UsageError } from "./failure.ts";
 import { createProgram } from "./program.ts";
 import { reportLines, toFailure } from "./report.ts";
-import { note } from "./terminal.ts";
+import { endQuietlyWhenUnread, note } from "./terminal.ts";
 
 const json = process.argv.includes("--json");
 // With --json it is said once, below, in the form that was asked for.
@@ -15,6 +15,7 @@ const collected = {
 };
 const { program, invoked } = createProgram(json ? collected : {});
 
+endQuietlyWhenUnread();
 try {
   await program.parseAsync();
 } catch (error) {

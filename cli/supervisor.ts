@@ -22,7 +22,7 @@ import {
 import { checkNats, launchNats } from "./nats.ts";
 import { settlePorts, type WantedPort, withFreePorts } from "./ports.ts";
 import { type PortSetting, SERVICES, type ServiceSpec } from "./services.ts";
-import { type Exit, type Running, Supervised } from "./supervised.ts";
+import { type Running, Supervised } from "./supervised.ts";
 import type { SystemAddress, SystemEvents, SystemOptions } from "./system-options.ts";
 
 export type { SystemAddress, SystemEvents, SystemOptions };

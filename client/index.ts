@@ -45,6 +45,7 @@ export type {
 } from "./options.ts";
 export { QueueCalls } from "./queue-calls.ts";
 export type { ResumeOptions } from "./resuming.ts";
+export { statusName } from "./status-name.ts";
 export { isTerminal, type WatchOptions } from "./watch.ts";
 export type { JobEvent, WatchJobsOptions } from "./watch-jobs.ts";
 export type { LibraryEvent, WatchLibraryOptions } from "./watch-library.ts";

@@ -29,7 +29,8 @@ export async function runUp(options: SystemOptions = {}): Promise<void> {
     void system.stop().then(() => process.exit(0));
   };
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
-  // Whoever reads the lines may go away; the system runs on.
+  // Whoever reads the lines may go away; the system runs on, where another command would end.
+  process.stdout.removeAllListeners("error");
   process.stdout.on("error", () => undefined);
   try {
     await system.start();
