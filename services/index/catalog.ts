@@ -49,10 +49,6 @@ export class Catalog {
     return this.#byId.get(row.id)?.number === row.number;
   }
 
-  find(id: string): LibraryRow | undefined {
-    return this.#byId.get(id);
-  }
-
   /** Rows by name, those after `name` that are seen. */
   list(after: string, limit: number, visible: LibraryPatterns = []): LibraryRow[] {
     return [...this.#byName.values()]

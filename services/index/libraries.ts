@@ -128,25 +128,25 @@ export class Libraries implements Part {
     return row;
   }
 
-  /** By id alone. */
-  find(id: string): LibraryRow | undefined {
-    return this.#ready().find(id);
-  }
-
   /** By name, those after `name` that are seen. */
   list(after: string, limit: number, visible: LibraryPatterns = []): LibraryRow[] {
     return this.#ready().list(after, limit, visible);
   }
 
-  /** Runs with the library open; it stays open until then. @throws LIBRARY_NOT_FOUND */
-  async use<T>(idOrName: string, run: (library: Library) => Promise<T>): Promise<T> {
+  /**
+   * Runs with the library open; it stays open until then.
+   * @param passing who looks into many: those that nobody else uses aren't kept, so that others stay open @throws LIBRARY_NOT_FOUND
+   */
+  async use<T>(idOrName: string, run: (library: Library) => Promise<T>, passing = false): Promise<T> {
     const row = this.resolve(idOrName);
+    const wasOpen = this.#open.has(row.number);
     const open = await this.#acquire(row);
     try {
       return await run(open.library);
     } finally {
       open.uses -= 1;
       if (open.uses === 0) for (const wake of open.idle.splice(0)) wake();
+      if (passing && !wasOpen && open.uses === 0 && !open.library.busy) await this.#close(row.number, open);
       this.#closeUnused();
     }
   }

@@ -47,7 +47,7 @@ export async function locateDocuments(
     if (last && (performance.now() > until || bytes > PAGE_BYTES)) {
       return { libraries: located, nextPageToken: pageToken(LIST, last.name), firstLibraryId: first };
     }
-    const found = await locatedIn(libraries, row, documentIds, firstOnly);
+    const found = await locatedIn(libraries, row, request);
     last = row;
     if (!found) continue;
     first ||= row.id;
@@ -66,7 +66,7 @@ function* candidates(
 ): Generator<LibraryRow> {
   let after = readPageToken(LIST, token);
   if (libraryIds.length > 0) {
-    const rows = [...new Set(libraryIds)].flatMap((id) => libraries.find(id) ?? []);
+    const rows = [...new Set(libraryIds)].flatMap((id) => rowOf(libraries, id) ?? []);
     rows.sort((a, b) => (a.name < b.name ? -1 : 1));
     yield* rows.filter(({ id, name }) => name > after && isVisible(visibleLibraries, id));
     return;
@@ -84,22 +84,40 @@ function* candidates(
 async function locatedIn(
   libraries: Libraries,
   row: LibraryRow,
-  documentIds: readonly string[],
-  firstOnly: boolean,
+  { libraryIds, documentIds, firstOnly }: LocateDocumentsRequest,
 ): Promise<LocatedDocuments | undefined> {
   const libraryId = row.id;
   try {
-    return await libraries.use(libraryId, async (library) => {
-      if (!firstOnly) return { libraryId, ...library.located(documentIds) };
-      for (let from = 0; from < documentIds.length; from += LOOKS_AT_A_TIME) {
-        const place = library.firstOf(documentIds.slice(from, from + LOOKS_AT_A_TIME));
-        if (place >= 0) return { libraryId, places: [from + place], titles: [] };
-        await nextTurn();
-      }
-      return { libraryId, places: [], titles: [] };
-    });
+    return await libraries.use(
+      libraryId,
+      async (library) => {
+        if (!firstOnly) return { libraryId, ...library.located(documentIds) };
+        for (let from = 0; from < documentIds.length; from += LOOKS_AT_A_TIME) {
+          const place = library.firstOf(documentIds.slice(from, from + LOOKS_AT_A_TIME));
+          if (place >= 0) return { libraryId, places: [from + place], titles: [] };
+          await nextTurn();
+        }
+        return { libraryId, places: [], titles: [] };
+      },
+      // A look into all of them must not close those that are in use.
+      libraryIds.length === 0,
+    );
   } catch (error) {
-    if (error instanceof ArrwError && error.reason === "LIBRARY_NOT_FOUND") return undefined;
-    throw error;
+    return ifGone(error);
   }
+}
+
+/** By id alone. */
+function rowOf(libraries: Libraries, id: string): LibraryRow | undefined {
+  try {
+    const row = libraries.resolve(id);
+    return row.id === id ? row : undefined;
+  } catch (error) {
+    return ifGone(error);
+  }
+}
+
+function ifGone(error: unknown): undefined {
+  if (error instanceof ArrwError && error.reason === "LIBRARY_NOT_FOUND") return undefined;
+  throw error;
 }

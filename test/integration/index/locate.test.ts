@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { unary } from "../../../platform/grpc/client.ts";
 import type { LocateDocumentsRequest } from "../../../proto/gen/arrwdb/index/v1/index.ts";
+import { eventually } from "../../support/eventually.ts";
 import {
   documentUpsert,
   libraryRequest,
@@ -74,14 +75,18 @@ test("documents are found in every library that has them, in those that are name
   await assert.rejects(unary(client, client.locateDocuments, token, CALL), { code: "INVALID_ARGUMENT" });
 });
 
-test("many libraries come in several pages, each library once", async (t) => {
+test("many libraries come in several pages, each library once; those that were open stay so", async (t) => {
   const title = "t".repeat(4_000);
   const ids = Array.from({ length: 100 }, (_, n) => `doc-${n}`);
   const index = await service(t, {});
   for (let n = 0; n < 8; n++) {
     const library = await TestLibrary.create(index.client, libraryRequest(`l-${n}`, 3));
-    await library.upsert(ids.map((id, at) => documentUpsert(id, [seededVector(at, 3)], { title })));
+    const more = Array.from({ length: n }, (_, at) => `more-${at}`);
+    const documents = [...ids, ...more];
+    await library.upsert(documents.map((id, at) => documentUpsert(id, [seededVector(at, 3)], { title })));
   }
+  // Which ones are open shows in the sum of their documents.
+  const before = await eventually(() => index.libraries.totals.open === 4 && index.libraries.totals);
   const { client } = index;
   const found: string[] = [];
   let pages = 0;
@@ -92,6 +97,8 @@ test("many libraries come in several pages, each library once", async (t) => {
     pageToken = page.nextPageToken;
     if (pageToken === "") break;
   }
+  const { open, documents } = index.libraries.totals;
+  assert.deepEqual([open, documents], [before.open, before.documents]);
   assert.ok(pages > 0, "more than one page");
   assert.deepEqual(
     found.sort(),
