@@ -16,6 +16,7 @@ import {
 import { Job, type JobProgress, JobStatus, type SubmitJobsResult } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import type { Worker } from "../../proto/gen/arrwdb/v1/queues.ts";
 import { JobProgressEvent } from "../../proto/gen/arrwdb/worker/v1/worker.ts";
+import { formatCursor } from "../../services/gateway/domain/watch-cursor.ts";
 import type { Cleanup } from "./temp.ts";
 
 /** A scheduler that does what a test tells it: jobs change only through `move`. */
@@ -48,6 +49,8 @@ export class FakeScheduler {
   readonly #nats: Nats | undefined;
   readonly #servers: GrpcServer[] = [];
   #port = 0;
+  /** Of the newest batch. */
+  #sequence = 0;
 
   constructor(nats?: Nats) {
     this.#nats = nats;
@@ -116,7 +119,9 @@ export class FakeScheduler {
     );
     const batch = JournalBatch.fromPartial({ version: 1, epoch: 1n, records: encoded, leaderAddress });
     if (!this.#nats) return 0;
-    return this.#nats.append(Subject.journal, JournalBatch.encode(batch).finish(), { timeoutMs: 5_000 });
+    const bytes = JournalBatch.encode(batch).finish();
+    this.#sequence = await this.#nats.append(Subject.journal, bytes, { timeoutMs: 5_000 });
+    return this.#sequence;
   }
 
   async appendDeletion(jobId: string): Promise<void> {
@@ -160,7 +165,7 @@ export class FakeScheduler {
           jobs: [...this.jobs.values()],
           nextPageToken: "",
           totalSize: undefined,
-          cursor: "",
+          cursor: this.#sequence === 0 ? "" : formatCursor(this.#sequence),
           staleSequence: 0n,
         };
       },
