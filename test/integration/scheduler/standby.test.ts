@@ -61,8 +61,21 @@ test("while NATS is away nobody leads: a standby answers reads, marked stale, an
   assert.equal(page.totalSize, 2n);
   assert.equal(page.staleSequence, read.staleSequence);
   assert.deepEqual([(await second.stats()).running, (await second.stats()).totalJobs], [false, 2n]);
-  // It can't know what was acknowledged last: no NOT_FOUND, no writes.
-  await assert.rejects(getJob(second, echo().jobId), { code: "UNAVAILABLE" });
+  // It can't know what was acknowledged last: no NOT_FOUND, no writes. Nor of a job that the caller doesn't see.
+  const hidden = { visibleLibraries: ["somewhere"], jobId: ended.jobId };
+  const unknown = [
+    getJob(second, echo().jobId),
+    unary(second.client, second.client.getJob, hidden, { timeoutMs: 2_000 }),
+  ];
+  for (const answer of unknown)
+    await assert.rejects(answer, { code: "UNAVAILABLE", message: /is not in the journal/ });
+  const seen = await unary(
+    second.client,
+    second.client.listJobs,
+    { visibleLibraries: ["somewhere"], filter: undefined, pageSize: 100, pageToken: "" },
+    { timeoutMs: 2_000 },
+  );
+  assert.deepEqual([seen.jobs, seen.totalSize], [[], 0n]);
   await assert.rejects(second.submit(echo()), { code: "UNAVAILABLE", reason: "NOT_LEADING" });
   await server.restart();
   await eventually(async () => {
