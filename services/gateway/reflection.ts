@@ -1,12 +1,5 @@
-import { readFileSync } from "node:fs";
-import {
-  createFileRegistry,
-  type DescFile,
-  type FileRegistry,
-  fromBinary,
-  toBinary,
-} from "@bufbuild/protobuf";
-import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { type DescFile, type FileRegistry, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { ErrorCode } from "../../platform/errors.ts";
 import { type ImplementedService, implement } from "../../platform/grpc/server.ts";
 import {
@@ -15,19 +8,18 @@ import {
   ServerReflectionService,
 } from "../../proto/gen/grpc/reflection/v1/reflection.ts";
 import { ServerReflectionService as ServerReflectionAlphaService } from "../../proto/gen/grpc/reflection/v1alpha/reflection.ts";
+import { loadDescriptors } from "./descriptors.ts";
 
 /**
  * Server reflection, v1 and v1alpha (their messages are the same): the files as they were compiled, imports included.
  * The library for it merges files and drops what it doesn't know of them; these are exact.
  */
 
-const DESCRIPTORS = new URL("../../proto/gen/descriptors.binpb", import.meta.url);
 type Answer = ServerReflectionResponse["messageResponse"];
 
 /** `services`: full names of those that are shown. */
 export function reflectionServices(services: readonly string[]): readonly ImplementedService[] {
-  const set = fromBinary(FileDescriptorSetSchema, readFileSync(DESCRIPTORS));
-  const reflection = new Reflection(createFileRegistry(set), services);
+  const reflection = new Reflection(loadDescriptors(), services);
   async function* answers(
     requests: AsyncIterable<ServerReflectionRequest>,
   ): AsyncGenerator<ServerReflectionResponse> {

@@ -37,12 +37,15 @@ export function objectAt(json: JsonObject, field: string): JsonObject {
 export function jobSchema(codec: JsonCodec, schemas: Schemas): JsonSchema {
   const type = codec.messageType(`${PACKAGE}.Job`);
   return schemas.define("Job", () => {
-    const own = schemas.fields(type).properties as Record<string, JsonSchema>;
-    const { type: jobType, status, spec, result, error, ...others } = own;
+    const own = schemas.fields(type, ["spec", "library_id", "result"]).properties as Record<
+      string,
+      JsonSchema
+    >;
+    const { job_id, type: jobType, status, error, ...others } = own;
     const states = [...enumWords(codec.enumType(`${PACKAGE}.JobStatus`)).values()];
     const properties = {
-      job_id: others.job_id,
-      job_type: { ...jobType, type: "string" },
+      job_id,
+      job_type: jobType,
       status: {
         type: "string",
         enum: STATUS_WORDS,
@@ -56,7 +59,10 @@ export function jobSchema(codec: JsonCodec, schemas: Schemas): JsonSchema {
         description: "As submitted, without documents and document_ids.",
         ...oneOf(codec, schemas, "JobSpec"),
       },
-      result: { description: result?.description, ...oneOf(codec, schemas, "JobResult") },
+      result: {
+        description: schemas.comment(`${PACKAGE}.Job.result`),
+        ...oneOf(codec, schemas, "JobResult"),
+      },
       error: { type: ["string", "null"], description: "Why it failed last; null = it has not." },
       error_details: { ...error, description: error?.description },
     };

@@ -16,6 +16,7 @@ import type { Api } from "../api.ts";
 import { acceptBodies, discardBody, readsBody } from "./bodies.ts";
 import { type ContextOptions, HttpCalls } from "./calls.ts";
 import { JsonCodec } from "./codec.ts";
+import { docsRoutes } from "./docs-page.ts";
 import { errorBody, fromThrown, MAX_BODY_BYTES, sendError } from "./errors.ts";
 import { guardOrigins } from "./origin.ts";
 import { addUnaryRoutes } from "./routes.ts";
@@ -154,6 +155,7 @@ export class HttpListener implements Part {
     await guardOrigins(this.#app, this.#options);
     await streamRoutes(this.#app, door, streamOptions(this.#options.idleTimeoutMs));
     addUnaryRoutes(this.#app, door);
+    docsRoutes(this.#app, door.codec);
   }
 
   #door(): HttpDoor {

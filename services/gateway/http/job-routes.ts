@@ -67,10 +67,10 @@ function listJobs(codec: JsonCodec): Route {
         stale_sequence,
       }),
       schema: (schemas) => {
-        const own = schemas.fields(codec.messageType("arrwdb.v1.ListJobsResponse"));
+        const own = schemas.fields(codec.messageType("arrwdb.v1.ListJobsResponse"), ["jobs"]);
         const { total_size, ...others } = own.properties as Record<string, object>;
         const jobs = { type: "array", items: jobSchema(codec, schemas) };
-        return { ...own, properties: { ...others, jobs, total: total_size } };
+        return { ...own, properties: { jobs, total: total_size, ...others } };
       },
     },
   };

@@ -60,7 +60,8 @@ export class Schemas {
   /** The message's fields as an object that has no others; `left` are left out. */
   fields(type: DescMessage, left: readonly string[] = []): JsonSchema {
     const fields = type.fields.filter(({ name }) => !left.includes(name));
-    const description = this.#comments.of(type.typeName);
+    const comment = this.#comments.of(type.typeName);
+    const description = comment?.startsWith("See ") ? undefined : comment;
     return {
       type: "object",
       ...(description ? { description } : {}),
@@ -82,11 +83,13 @@ export class Schemas {
   #shape(field: DescField): JsonSchema {
     switch (field.fieldKind) {
       case "list":
-        return nullable({ type: "array", items: this.value(field) });
+        return { type: "array", items: this.value(field) };
       case "map":
-        return nullable({ type: "object", additionalProperties: this.value(field) });
-      default:
-        return nullable(this.value(field));
+        return { type: "object", additionalProperties: this.value(field) };
+      default: {
+        const mayBeUnset = !field.oneof && (field.message !== undefined || field.proto.proto3Optional);
+        return mayBeUnset ? nullable(this.value(field)) : this.value(field);
+      }
     }
   }
 
@@ -97,7 +100,7 @@ export class Schemas {
   }
 }
 
-/** null is what an optional field that isn't set shows as, and is taken for any. */
+/** null is what it shows as when it isn't set, and may be written for that. */
 function nullable(schema: JsonSchema): JsonSchema {
   if (Object.keys(schema).length === 0) return schema;
   if ("$ref" in schema) return { anyOf: [schema, { type: "null" }] };
@@ -107,8 +110,8 @@ function nullable(schema: JsonSchema): JsonSchema {
 
 function scalarSchema(type: ScalarType): JsonSchema {
   if (isWhole(type)) {
-    const [minimum, maximum] = wholeBounds(type);
-    return { type: "integer", minimum, maximum };
+    const [, max] = wholeBounds(type);
+    return { type: "integer", format: max > 2 ** 32 ? "int64" : "int32" };
   }
   switch (type) {
     case ScalarType.BOOL:
