@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { type Ran, run, succeed } from "./command.ts";
-import { goToolsFolder, grpcAddress } from "./target.ts";
+import { goToolsFolder, grpcAddress, secured } from "./target.ts";
 
 const SERVICES = ["arrwdb.v1.JobService", "arrwdb.v1.LibraryService", "arrwdb.v1.QueueService"];
 
@@ -131,4 +131,15 @@ test("a deadline ends a watch, gzip is taken, and headers are seen", async () =>
   const cancelled = await call("arrwdb.v1.JobService/CancelJob", { job_id: jobId }, "-v");
   assert.match(cancelled, /content-type: application\/grpc/);
   assert.match(cancelled, /"cancelRequested": true|JOB_STATUS_CANCELLED/);
+});
+
+test("over TLS and with a key, which reflection wants as well", async () => {
+  const { grpc, caFile, key } = secured();
+  const authorized = ["-cacert", caFile, "-H", `authorization: Bearer ${key}`];
+  assert.match(await succeed(program(), [...authorized, grpc, "list"]), /arrwdb\.v1\.JobService/);
+  assert.match(await succeed(program(), [...authorized, grpc, "arrwdb.v1.JobService/GetQueueStats"]), /\{/);
+  const keyless = await run(program(), ["-cacert", caFile, grpc, "arrwdb.v1.JobService/GetQueueStats"]);
+  assert.match(keyless.stderr, /Unauthenticated|CREDENTIALS_MISSING/);
+  const plain = await run(program(), ["-plaintext", "-connect-timeout", "2", grpc, "list"]);
+  assert.notEqual(plain.code, 0);
 });

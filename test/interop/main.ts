@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { startSystem } from "../../cli/supervisor.ts";
 import { planRun } from "./plan.ts";
+import { type Secured, startSecured } from "./secured.ts";
 import { goTools, missingTools, pythonPackages } from "./tools.ts";
 
 /**
@@ -31,13 +32,17 @@ async function main(names: readonly string[]): Promise<number> {
   if (parts.includes("python")) env.INTEROP_PYTHON = await timed("Python packages", pythonPackages);
 
   const system = await startSystem({ temporary: true });
+  let secured: Secured | undefined;
   try {
+    secured = await startSecured(system);
+    env.INTEROP_SECURED = JSON.stringify(secured);
     env.INTEROP_GRPC = system.address;
     env.INTEROP_HTTP = system.addresses.find(({ setting }) => setting === "ARRW_GATEWAY_HTTP_PORT")?.address;
     const code = await runTests(parts, env);
     if (code !== 0) console.error(system.logs.slice(-50).join("\n"));
     return code;
   } finally {
+    await secured?.stop();
     await system.stop();
   }
 }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Ran, run } from "./command.ts";
-import { assertImportedWatchedSearched } from "./poems.ts";
-import { grpcAddress, ROOT } from "./target.ts";
+import { assertImportedWatchedSearched, assertKeyWanted } from "./poems.ts";
+import { grpcAddress, ROOT, securedEnv } from "./target.ts";
 
 function example(...args: readonly string[]): Promise<Ran> {
   return run(process.execPath, args, { cwd: ROOT, env: { ...process.env, ARRW_ADDRESS: grpcAddress() } });
@@ -10,6 +10,13 @@ function example(...args: readonly string[]): Promise<Ran> {
 
 test("plain grpc-js imports, watches, searches, and reads an error's details", async () => {
   assertImportedWatchedSearched(await example("examples/node/import-watch-search.js"));
+});
+
+test("plain grpc-js with a key and TLS", async () => {
+  const args = ["examples/node/import-watch-search.js"];
+  assertImportedWatchedSearched(await run(process.execPath, args, { cwd: ROOT, env: securedEnv() }));
+  const env = { ...securedEnv(), ARRW_API_KEY: "" };
+  assertKeyWanted(await run(process.execPath, args, { cwd: ROOT, env }));
 });
 
 test("the package's client imports, watches and searches", async () => {

@@ -15,3 +15,9 @@ export function assertImportedWatchedSearched({ code, stdout, stderr }: Ran): vo
   assert.match(stdout, /^ {2}k: 1\.\.10,000; got -1$/m, output);
   assert.match(stdout, /^ {2}query: one of text and vector is needed; got none$/m, output);
 }
+
+/** What they print of a gateway that wants a key, and gets none. */
+export function assertKeyWanted({ code, stderr }: Ran): void {
+  assert.equal(code, 1, stderr);
+  assert.match(stderr, /^UNAUTHENTICATED: .*\n {2}reason CREDENTIALS_MISSING$/im);
+}

@@ -3,8 +3,8 @@ import { delimiter, join } from "node:path";
 import { test } from "node:test";
 import { tempDir } from "../support/temp.ts";
 import { run, succeed } from "./command.ts";
-import { assertImportedWatchedSearched } from "./poems.ts";
-import { grpcAddress, pythonFolder, ROOT } from "./target.ts";
+import { assertImportedWatchedSearched, assertKeyWanted } from "./poems.ts";
+import { grpcAddress, pythonFolder, ROOT, securedEnv } from "./target.ts";
 
 test("Python's grpcio imports, watches, searches, and reads an error's details", async (t) => {
   const stubs = await tempDir(t);
@@ -19,7 +19,9 @@ test("Python's grpcio imports, watches, searches, and reads an error's details",
   await succeed("python3", ["-m", "grpc_tools.protoc", "-I", join(ROOT, "proto"), ...out, ...protos], {
     env,
   });
-  assertImportedWatchedSearched(
-    await run("python3", [join(ROOT, "examples/python/import_watch_search.py")], { env }),
-  );
+  const args = [join(ROOT, "examples/python/import_watch_search.py")];
+  assertImportedWatchedSearched(await run("python3", args, { env }));
+  // With a key and TLS.
+  assertImportedWatchedSearched(await run("python3", args, { env: securedEnv(env) }));
+  assertKeyWanted(await run("python3", args, { env: { ...securedEnv(env), ARRW_API_KEY: "" } }));
 });

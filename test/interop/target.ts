@@ -1,4 +1,5 @@
 import { fileURLToPath } from "node:url";
+import type { Secured } from "./secured.ts";
 
 /** What main.ts tells the tests: where the system and the tools are. */
 
@@ -18,3 +19,11 @@ export const httpAddress = (): string => `http://${given("INTEROP_HTTP")}`;
 export const goToolsFolder = (): string => given("INTEROP_GO_TOOLS");
 /** For PYTHONPATH. */
 export const pythonFolder = (): string => given("INTEROP_PYTHON");
+/** The gateway that wants keys and speaks TLS. */
+export const secured = (): Omit<Secured, "stop"> => JSON.parse(given("INTEROP_SECURED"));
+
+/** The examples' environment for it. */
+export function securedEnv(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+  const { grpc, caFile, key } = secured();
+  return { ...env, ARRW_ADDRESS: grpc, ARRW_TLS_CA_FILE: caFile, ARRW_API_KEY: key };
+}
