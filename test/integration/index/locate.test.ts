@@ -86,7 +86,9 @@ test("many libraries come in several pages, each library once; those that were o
     await library.upsert(documents.map((id, at) => documentUpsert(id, [seededVector(at, 3)], { title })));
   }
   // Which ones are open shows in the sum of their documents.
-  const before = await eventually(() => index.libraries.totals.open === 4 && index.libraries.totals);
+  const before = await eventually(() =>
+    index.libraries.totals.open === 4 ? index.libraries.totals : undefined,
+  );
   const { client } = index;
   const found: string[] = [];
   let pages = 0;
