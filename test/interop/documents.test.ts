@@ -31,6 +31,8 @@ async function cloneLike(t: TestContext): Promise<string> {
   const folder = await tempDir(t);
   mkdirSync(join(folder, ".bin"));
   writeFileSync(join(folder, ".bin/npx"), NPX, { mode: 0o755 });
+  // An answer that is an error fails the command.
+  writeFileSync(join(folder, ".bin/.curlrc"), "fail-with-body\nsilent\nshow-error\n");
   for (const name of readdirSync(ROOT)) {
     if (!NOT_LINKED.has(name)) symlinkSync(join(ROOT, name), join(folder, name));
   }
@@ -44,7 +46,7 @@ class Shell {
   constructor(cwd: string) {
     this.#cwd = cwd;
     const found = withPath(join(cwd, ".bin"), withPath(goToolsFolder()));
-    this.#env = { ...found, ARRW_ADDRESS: grpcAddress(), NO_COLOR: "1" };
+    this.#env = { ...found, ARRW_ADDRESS: grpcAddress(), CURL_HOME: join(cwd, ".bin"), NO_COLOR: "1" };
     // They are this test's own, and would be the commands'.
     for (const name of Object.keys(this.#env)) {
       if (name.startsWith("NODE_TEST") || name.startsWith("npm_")) delete this.#env[name];
