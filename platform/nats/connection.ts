@@ -1,20 +1,31 @@
-import { connect, Events, type JetStreamManager, type KV, type Msg, type NatsConnection } from "nats";
-import { ArrwError, unavailable } from "../errors.ts";
+import { connect, Events, type KV, type Msg, type NatsConnection } from "nats";
+import { unavailable } from "../errors.ts";
 import type { Part } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Counter, Gauge, type Registry } from "../metrics.ts";
-import { type BatchRange, directBatch, type StoredMessage } from "./direct-batch.ts";
+import { connectionOptions, isGuest, type NatsAccess, OWN_API } from "./access.ts";
+import type { BatchRange, StoredMessage } from "./direct-batch.ts";
+import { Follow, type FollowOptions } from "./follow.ts";
 import { type AppendOptions, Publisher } from "./publisher.ts";
 import { readRange } from "./read-range.ts";
+import { readSubject } from "./read-subject.ts";
+import {
+  type FoundMessage,
+  type Purge,
+  retryWhileStarting,
+  StreamCalls,
+  type StreamInfo,
+  untilMade,
+} from "./stream-calls.ts";
 import { putStream, type StreamSpec } from "./stream-spec.ts";
 import { type StreamMessage, Tail, type TailOptions } from "./tail.ts";
 import { type TtlBucket, ttlBucketOf } from "./ttl-bucket.ts";
 
+export type { StreamInfo } from "./stream-calls.ts";
+
 /** The one adapter to NATS: no type of the client library leaves this folder. It reconnects for ever. */
 
-export interface NatsOptions {
-  /** "nats://host:port[,nats://host:port]". */
-  readonly url: string;
+export interface NatsOptions extends NatsAccess {
   /** Shown by the server's connection list. */
   readonly name: string;
   readonly log: Logger;
@@ -27,7 +38,7 @@ export interface NatsOptions {
 export interface BusMessage {
   readonly subject: string;
   readonly data: Uint8Array;
-  /** Answers a request; false when it was none. */
+  /** Answers a request; false when it was none, or when the answer would go to another place than an inbox. */
   respond(data: Uint8Array): boolean;
 }
 
@@ -35,24 +46,17 @@ export interface BusSubscription {
   unsubscribe(): void;
 }
 
-export interface StreamInfo {
-  readonly firstSequence: number;
-  readonly lastSequence: number;
-  readonly bytes: number;
-  readonly messages: number;
-  /** RFC 3339; a stream that was deleted and made again has another. */
-  readonly createdAt: string;
-}
-
 const MIN_SERVER = [2, 10] as const;
-const DIRECT_GET_TIMEOUT_MS = 5_000;
+const STILL_MS = 10_000;
+/** Where answers to requests go. With another one, who asks could have it written where only the asked may write. */
+const REPLY = /^(_INBOX|_R_)\./;
 
 export class Nats implements Part {
   readonly name = "nats";
   readonly #options: NatsOptions;
   readonly #onReconnect = new Set<() => void>();
   #connection: NatsConnection | undefined;
-  #jsm: JetStreamManager | undefined;
+  #streamCalls: StreamCalls | undefined;
   #publisher: Publisher | undefined;
   #connected = false;
 
@@ -60,12 +64,23 @@ export class Nats implements Part {
     this.#options = options;
   }
 
+  /** Whether the streams are another account's, which alone makes, changes and purges them. */
+  get isGuest(): boolean {
+    return isGuest(this.#options);
+  }
+
+  get #apiPrefix(): string {
+    return this.#options.apiPrefix ?? OWN_API;
+  }
+
   /** Waits for a server as long as it takes. @throws Error when the server is older than 2.10 or lacks JetStream */
   async start(): Promise<void> {
     const { url, name, log, pingIntervalMs } = this.#options;
-    log.info({ url: url.replace(/\/\/[^@/\s]+@/g, "//***@") }, "connecting to NATS");
+    const shown = url.replace(/\/\/[^@/\s]+@/g, "//***@");
+    log.info({ url: shown }, "connecting to NATS");
+    const waiting = setInterval(() => log.warn({ url: shown }, "still not connected to NATS"), STILL_MS);
     const connection = await connect({
-      servers: url.split(","),
+      ...connectionOptions(this.#options),
       name,
       maxReconnectAttempts: -1,
       waitOnFirstConnect: true,
@@ -75,7 +90,7 @@ export class Nats implements Part {
       maxPingOut: 2,
       timeout: 3_000,
       noAsyncTraces: true,
-    });
+    }).finally(() => clearInterval(waiting));
     this.#connection = connection;
     this.#connected = true;
     const version = connection.info?.version ?? "0";
@@ -89,7 +104,9 @@ export class Nats implements Part {
       throw new Error("this nats-server has no JetStream: start it with -js");
     }
     this.#watchStatus(connection);
-    this.#jsm = await connection.jetstreamManager({ checkAPI: false, timeout: 5_000 });
+    const apiPrefix = this.#apiPrefix;
+    const manager = await connection.jetstreamManager({ apiPrefix, checkAPI: false, timeout: 5_000 });
+    this.#streamCalls = new StreamCalls(connection, manager, apiPrefix);
     this.#publisher = new Publisher(connection);
     log.info({ server: version }, "connected to NATS");
   }
@@ -140,7 +157,7 @@ export class Nats implements Part {
       callback: (error, message) => {
         if (error) return;
         try {
-          handler(message);
+          handler(busMessage(message));
         } catch (thrown) {
           this.#options.log.error({ err: thrown, subject }, "message handler failed");
         }
@@ -154,84 +171,49 @@ export class Nats implements Part {
     return this.#publisher.append(subject, data, options);
   }
 
-  /** Makes the stream where it is missing: file storage, kept by limits. */
+  /** Makes the stream where it is missing: file storage, kept by limits; a guest waits until its owner has made it. */
   async ensureStream(spec: StreamSpec): Promise<void> {
-    await this.#retryWhileStarting(() => putStream(this.#manager(), spec));
+    const isOpen = (): boolean => this.#connection !== undefined;
+    if (!this.isGuest) await retryWhileStarting(() => putStream(this.#calls().manager, spec), isOpen);
+    else await untilMade(() => this.#calls().info(spec.name), isOpen);
   }
 
   /** Changes how much a stream may hold; what it holds stays, also when that is more. */
   async setMaxBytes(stream: string, maxBytes: number): Promise<void> {
-    try {
-      await this.#manager().streams.update(stream, { max_bytes: maxBytes });
-    } catch (error) {
-      throw unavailable(`stream ${stream} can't hold ${maxBytes} bytes: ${String(error)}`, { cause: error });
-    }
+    await this.#calls().setMaxBytes(stream, maxBytes);
   }
 
   async streamInfo(stream: string): Promise<StreamInfo> {
-    try {
-      const info = await this.#manager().streams.info(stream);
-      const { first_seq, last_seq, bytes, messages } = info.state;
-      return { firstSequence: first_seq, lastSequence: last_seq, bytes, messages, createdAt: info.created };
-    } catch (error) {
-      throw unavailable(`stream ${stream} can't be looked at: ${String(error)}`, { cause: error });
-    }
+    return this.#calls().info(stream);
   }
 
   /** Messages per subject that match the filter. */
   async streamSubjects(stream: string, filter: string): Promise<Record<string, number>> {
-    try {
-      const info = await this.#manager().streams.info(stream, { subjects_filter: filter });
-      return info.state.subjects ?? {};
-    } catch (error) {
-      throw unavailable(`stream ${stream} can't be looked at: ${String(error)}`, { cause: error });
-    }
+    return this.#calls().subjects(stream, filter);
   }
 
   /** One stored message; undefined when there is none. */
   async getMessage(
     stream: string,
     query: { readonly sequence: number } | { readonly lastBySubject: string },
-  ): Promise<{ sequence: number; data: Uint8Array; timeMs: number } | undefined> {
-    const request = "sequence" in query ? { seq: query.sequence } : { last_by_subj: query.lastBySubject };
-    let reply: Msg;
-    try {
-      const data = new TextEncoder().encode(JSON.stringify(request));
-      reply = await this.#open().request(`$JS.API.DIRECT.GET.${stream}`, data, {
-        timeout: DIRECT_GET_TIMEOUT_MS,
-      });
-    } catch (error) {
-      throw unavailable(`a message of ${stream} can't be read: ${String(error)}`, { cause: error });
-    }
-    const { headers, data } = reply;
-    if (headers?.code === 404) return undefined;
-    const sequence = Number(headers?.get("Nats-Sequence"));
-    if (!(sequence > 0)) throw unavailable(`a message of ${stream} can't be read: ${headers?.description}`);
-    return { sequence, data, timeMs: Date.parse(headers?.get("Nats-Time-Stamp") ?? "") };
+  ): Promise<FoundMessage | undefined> {
+    return this.#calls().message(stream, query);
   }
 
   /** Stored messages in order, many for one request. @throws ArrwError UNAVAILABLE */
   async getBatch(stream: string, range: BatchRange): Promise<StoredMessage[]> {
-    return directBatch(this.#open(), stream, range, DIRECT_GET_TIMEOUT_MS);
+    return this.#calls().batch(stream, range);
   }
 
   /** Removes messages below a sequence, or all of a subject (wildcards allowed). */
-  async purge(
-    stream: string,
-    which: { readonly below: number } | { readonly subject: string },
-  ): Promise<void> {
-    const request = "below" in which ? { seq: which.below } : { filter: which.subject };
-    try {
-      await this.#manager().streams.purge(stream, request);
-    } catch (error) {
-      throw unavailable(`stream ${stream} can't be purged: ${String(error)}`, { cause: error });
-    }
+  async purge(stream: string, which: Purge): Promise<void> {
+    await this.#calls().purge(stream, which);
   }
 
   /** A reader in order; `start` it. */
   tail(options: Omit<TailOptions, "onReconnect">): Tail {
     const onReconnect = (listener: () => void): (() => void) => this.onReconnect(listener);
-    return new Tail(this.#open(), this.#manager(), this.#options.log, { ...options, onReconnect });
+    return new Tail(this.#open(), this.#calls().manager, this.#options.log, { ...options, onReconnect });
   }
 
   /** Reads from a sequence to the end as of now. @throws ArrwError UNAVAILABLE when it stalls for `timeoutMs` */
@@ -254,20 +236,32 @@ export class Nats implements Part {
     stream: string,
     subject: string,
     range: { readonly from: number; readonly to: number },
-    onMessage: (message: StreamMessage) => void,
+    onMessage: (message: StoredMessage) => void,
     timeoutMs: number,
   ): Promise<void> {
-    const makeTail: Nats["tail"] = (options) => this.tail(options);
-    const { from: fromSequence, to: toSequence } = range;
-    const filterSubject = subject;
-    return readRange(makeTail, { stream, fromSequence, toSequence, filterSubject, onMessage, timeoutMs });
+    const getBatch: Nats["getBatch"] = (...args) => this.getBatch(...args);
+    return readSubject(getBatch, { stream, subject, ...range, onMessage, timeoutMs });
+  }
+
+  /** A reader in order without a consumer; `start` it. */
+  follow(options: FollowOptions): Follow {
+    const source = {
+      connection: this.#open(),
+      log: this.#options.log,
+      batch: (stream: string, range: BatchRange) => this.getBatch(stream, range),
+      info: (stream: string) => this.streamInfo(stream),
+      onReconnect: (listener: () => void) => this.onReconnect(listener),
+    };
+    return new Follow(source, options);
   }
 
   /** A bucket whose entries vanish `ttlMs` after their last write. */
   async ttlBucket(name: string, ttlMs: number, replicas: number): Promise<TtlBucket> {
     const open = (): Promise<KV> =>
-      this.#open().jetstream().views.kv(name, { ttl: ttlMs, replicas, history: 1 });
-    const kv = await this.#retryWhileStarting(open);
+      this.#open()
+        .jetstream({ apiPrefix: this.#apiPrefix })
+        .views.kv(name, { ttl: ttlMs, replicas, history: 1 });
+    const kv = await retryWhileStarting(open, () => this.#connection !== undefined);
     return ttlBucketOf(kv);
   }
 
@@ -276,22 +270,9 @@ export class Nats implements Part {
     return this.#connection;
   }
 
-  #manager(): JetStreamManager {
-    if (!this.#jsm) throw unavailable("not connected to NATS");
-    return this.#jsm;
-  }
-
-  /** A server that has just started answers before JetStream has recovered: wait for it. */
-  async #retryWhileStarting<T>(run: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await run();
-      } catch (error) {
-        const final = error instanceof ArrwError && error.code === "RESOURCE_EXHAUSTED";
-        if (attempt >= 20 || final || !this.#connection) throw error;
-        await timeout(250);
-      }
-    }
+  #calls(): StreamCalls {
+    if (!this.#streamCalls) throw unavailable("not connected to NATS");
+    return this.#streamCalls;
   }
 
   #watchStatus(connection: NatsConnection): void {
@@ -324,6 +305,14 @@ export class Nats implements Part {
   }
 }
 
+function busMessage(message: Msg): BusMessage {
+  return {
+    subject: message.subject,
+    data: message.data,
+    respond: (data) => REPLY.test(message.reply ?? "") && message.respond(data),
+  };
+}
+
 /** Waits for a promise, but not longer; how it ends does not matter. */
 async function atMost(ms: number, promise: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
@@ -332,8 +321,4 @@ async function atMost(ms: number, promise: Promise<void>): Promise<void> {
   });
   await Promise.race([promise.catch(() => undefined), over]);
   clearTimeout(timer);
-}
-
-function timeout(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

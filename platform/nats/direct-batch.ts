@@ -8,6 +8,7 @@ import { unavailable } from "../errors.ts";
 
 export interface StoredMessage {
   readonly sequence: number;
+  readonly subject: string;
   readonly data: Uint8Array;
 }
 
@@ -20,10 +21,10 @@ export interface BatchRange {
   readonly maxBytes: number;
 }
 
-/** Messages in order; none: the replica that answered has nothing from there on. @throws ArrwError UNAVAILABLE */
+/** `api`: "$JS.API.DIRECT.GET.<stream>", or what it is imported as. Messages in order; none: the replica that answered has nothing from there on. @throws ArrwError UNAVAILABLE */
 export function directBatch(
   connection: NatsConnection,
-  stream: string,
+  api: string,
   range: BatchRange,
   timeoutMs: number,
 ): Promise<StoredMessage[]> {
@@ -35,7 +36,12 @@ export function directBatch(
       clearTimeout(timer);
       subscription?.unsubscribe();
       if (error === undefined) resolve(messages);
-      else reject(unavailable(`messages of ${stream} can't be read: ${String(error)}`, { cause: error }));
+      else
+        reject(
+          unavailable(`messages of ${api.split(".").at(-1)} can't be read: ${String(error)}`, {
+            cause: error,
+          }),
+        );
     };
     const listen = (): void => {
       clearTimeout(timer);
@@ -48,7 +54,7 @@ export function directBatch(
       if (code === 204 || code === 404) end();
       else if (code !== 0 || !(sequence > 0)) end(new Error(headers?.description || `status ${code}`));
       else {
-        messages.push({ sequence, data });
+        messages.push({ sequence, subject: headers?.get("Nats-Subject") ?? "", data });
         if (headers?.get("Nats-Num-Pending") === "") end();
         else listen();
       }
@@ -60,7 +66,7 @@ export function directBatch(
       });
       const { subject, from, maxMessages, maxBytes } = range;
       const request = { seq: from, next_by_subj: subject, batch: maxMessages, max_bytes: maxBytes };
-      connection.publish(`$JS.API.DIRECT.GET.${stream}`, JSON.stringify(request), { reply: inbox });
+      connection.publish(api, JSON.stringify(request), { reply: inbox });
       listen();
     } catch (error) {
       end(error);

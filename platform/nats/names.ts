@@ -37,9 +37,15 @@ export const Subject = {
   /** All that one writer wrote. */
   objectWritten: (objectId: string, writer: string): string => `arrw.object.${objectId}.*.${writer}`,
   objects: "arrw.object.>",
+  /** Gateways and workers to any scheduler, request/reply: all of an object, or of one of its writers, is removed. */
+  objectRemoval: "arrw.object-removal",
   objectManifests: "arrw.object.*.manifest",
   jobLog: (jobId: string): string => `arrw.log.${jobId}`,
   jobLogs: "arrw.log.>",
+  /** What is stored in JOURNAL and LOGS, published by the server once more; core NATS, to gateways. */
+  journalFeed: "arrw.feed.journal",
+  jobLogFeed: (jobId: string): string => `arrw.feed.log.${jobId}`,
+  jobLogFeeds: "arrw.feed.log.>",
 } as const;
 
 /** Objects beside a job's payload, whose id is the job's own. */

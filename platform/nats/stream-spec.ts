@@ -20,6 +20,8 @@ export interface StreamSpec {
   readonly maxAgeMs?: number;
   /** The oldest of a subject give way. Default: any number. */
   readonly maxMessagesPerSubject?: number;
+  /** Subject on which stored messages are published once more; of a wildcard, too. Default: none. */
+  readonly feed?: string;
 }
 
 /**
@@ -32,6 +34,7 @@ export async function putStream(manager: JetStreamManager, spec: StreamSpec): Pr
     max_age: nanos(spec.maxAgeMs ?? 0),
     max_msgs_per_subject: spec.maxMessagesPerSubject ?? -1,
     num_replicas: spec.replicas,
+    ...(spec.feed === undefined ? {} : { republish: { src: spec.subjects[0] ?? ">", dest: spec.feed } }),
   } satisfies Partial<StreamConfig>;
   const config = {
     name: spec.name,

@@ -18,21 +18,26 @@ const DAY_MS = 86_400_000;
 /** A message has at least one line, and readers want no more than the newest 1,000. */
 const MAX_MESSAGES_PER_LOG = 1_000;
 
-/** Makes the system's streams where they are missing; every process may call it. */
+/**
+ * Makes the system's streams where they are missing; every process may call it. In an account that doesn't own them it
+ * waits for those that it is told of.
+ */
 export async function ensureStreams(nats: Nats, bounds: StreamBounds): Promise<void> {
   const { journalMaxBytes, objectsMaxBytes, logsMaxBytes = LOGS_MAX_BYTES, replicas } = bounds;
   await nats.ensureStream({
     name: Stream.journal,
     subjects: [Subject.journal],
+    feed: Subject.journalFeed,
     maxBytes: 2 * journalMaxBytes,
     replicas,
   });
-  await nats.ensureStream({
-    name: Stream.outcomes,
-    subjects: [Subject.outcomes],
-    maxBytes: OUTCOMES_MAX_BYTES,
-    replicas,
-  });
+  if (!nats.isGuest)
+    await nats.ensureStream({
+      name: Stream.outcomes,
+      subjects: [Subject.outcomes],
+      maxBytes: OUTCOMES_MAX_BYTES,
+      replicas,
+    });
   await nats.ensureStream({
     name: Stream.objects,
     subjects: [Subject.objects],
@@ -44,6 +49,7 @@ export async function ensureStreams(nats: Nats, bounds: StreamBounds): Promise<v
   await nats.ensureStream({
     name: Stream.logs,
     subjects: [Subject.jobLogs],
+    feed: Subject.jobLogFeeds,
     maxBytes: logsMaxBytes,
     maxAgeMs: Math.max(DAY_MS, bounds.logsMaxAgeMs ?? 0),
     maxMessagesPerSubject: MAX_MESSAGES_PER_LOG,

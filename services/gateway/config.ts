@@ -1,6 +1,7 @@
 import { loadConfig } from "../../platform/config.ts";
 import { EMBEDDING_SETTINGS } from "../../platform/embedding/remote-embedding.ts";
 import { guardedExposure } from "../../platform/exposure.ts";
+import { NATS_SETTINGS } from "../../platform/nats/access.ts";
 import { TLS_SETTINGS } from "../../platform/tls.ts";
 
 export type GatewayConfig = ReturnType<typeof loadGatewayConfig>;
@@ -9,7 +10,7 @@ export type GatewayConfig = ReturnType<typeof loadGatewayConfig>;
 export function loadGatewayConfig(env: NodeJS.ProcessEnv) {
   const config = loadConfig(
     [
-      "ARRW_NATS_URL",
+      ...NATS_SETTINGS,
       "ARRW_NATS_REPLICAS",
       "ARRW_LOG_LEVEL",
       "ARRW_HOST",

@@ -7,6 +7,7 @@ import { GrpcServer, implement } from "../../platform/grpc/server.ts";
 import { type Part, part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { createRegistry } from "../../platform/metrics.ts";
+import { natsAccess } from "../../platform/nats/access.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
@@ -50,7 +51,7 @@ export interface Gateway {
 export function createGateway(config: GatewayConfig, log: Logger): Gateway {
   const registry = createRegistry("gateway");
   const tls = new Tls({ settings: config, log, registry });
-  const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-gateway", log, registry });
+  const nats = new Nats({ ...natsAccess(config), name: "arrw-gateway", log, registry });
   const scheduler = new SchedulerClient(config.ARRW_SCHEDULER_ADDRESS, tls);
   const index = new IndexClient(config.ARRW_INDEX_ADDRESS, tls);
   const remote = new RemoteEmbedding({

@@ -3,8 +3,9 @@ import { unavailable } from "../../platform/errors.ts";
 import type { Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
-import { Stream } from "../../platform/nats/names.ts";
-import type { StreamMessage, Tail } from "../../platform/nats/tail.ts";
+import type { StoredMessage } from "../../platform/nats/direct-batch.ts";
+import type { Follow } from "../../platform/nats/follow.ts";
+import { Stream, Subject } from "../../platform/nats/names.ts";
 import { JournalBatch } from "./journal-batch.ts";
 
 /** The one live reader of the journal in this process; it reads while somebody listens. */
@@ -38,7 +39,7 @@ export class JournalFeed implements Part {
   #recentBytes = 0;
   /** The sequence that comes next; 0 = the feed is not open. */
   #next = 0;
-  #opening: Promise<Tail> | undefined;
+  #opening: Promise<Follow> | undefined;
   /** Counts openings: what an older one brings is dropped. */
   #opened = 0;
   #linger: NodeJS.Timeout | undefined;
@@ -101,27 +102,29 @@ export class JournalFeed implements Part {
     return this.#recent.filter((batch) => batch.sequence >= sequence);
   }
 
-  async #open(): Promise<Tail> {
+  async #open(): Promise<Follow> {
     const { nats } = this.#options;
     const opened = this.#opened;
     const { firstSequence, lastSequence } = await nats.streamInfo(Stream.journal);
     if (opened !== this.#opened) throw unavailable("the journal is not read any more");
     const fromSequence = Math.max(1, firstSequence, lastSequence + 1 - BATCHES_BACK);
     this.#next = fromSequence;
-    const tail = nats.tail({
+    const follow = nats.follow({
       stream: Stream.journal,
+      subject: Subject.journal,
+      feed: Subject.journalFeed,
       fromSequence,
       onMessage: (message) => {
         if (opened === this.#opened) this.#onMessage(message);
       },
     });
     try {
-      await tail.start();
+      await follow.start();
     } catch (error) {
-      await tail.stop();
+      await follow.stop();
       throw error;
     }
-    return tail;
+    return follow;
   }
 
   async #close(): Promise<void> {
@@ -139,7 +142,7 @@ export class JournalFeed implements Part {
     this.#next = 0;
   }
 
-  #onMessage({ sequence, data }: StreamMessage): void {
+  #onMessage({ sequence, data }: StoredMessage): void {
     if (sequence < this.#next) return;
     if (sequence > this.#next) {
       const missing = this.#next;

@@ -11,7 +11,6 @@ export interface LogPart {
   readonly position: LogPosition;
 }
 
-/** Each is a consumer for as long as it reads. */
 const READS_AT_A_TIME = 16;
 const STALL_MS = 5_000;
 

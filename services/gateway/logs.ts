@@ -2,8 +2,9 @@ import { invalidArgument, notFound, toArrwError, unavailable } from "../../platf
 import type { Part } from "../../platform/lifecycle.ts";
 import { Gauge, type Registry } from "../../platform/metrics.ts";
 import type { Nats } from "../../platform/nats/connection.ts";
+import type { StoredMessage } from "../../platform/nats/direct-batch.ts";
+import type { Follow } from "../../platform/nats/follow.ts";
 import { Stream, Subject } from "../../platform/nats/names.ts";
-import type { StreamMessage, Tail } from "../../platform/nats/tail.ts";
 import { type GetJobLogsRequest, GetJobResponse, type JobAttempt } from "../../proto/gen/arrwdb/v1/jobs.ts";
 import { isForeign, LogPosition } from "./domain/job-log.ts";
 import { isJobId } from "./domain/validation/ids.ts";
@@ -34,7 +35,7 @@ export class Logs implements Part {
   readonly #reader: LogReader;
   readonly #followers = new Map<string, Set<LogFollower>>();
   readonly #streams: Gauge;
-  #tail: Promise<Tail> | undefined;
+  #feed: Promise<Follow> | undefined;
   #linger: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -57,7 +58,7 @@ export class Logs implements Part {
     for (const followers of this.#followers.values()) {
       for (const follower of followers) follower.end(unavailable("the gateway is stopping"));
     }
-    await this.#stopTail();
+    await this.#stopFollowing();
   }
 
   /** Encoded GetJobLogsResponses. @throws ArrwError */
@@ -165,7 +166,7 @@ export class Logs implements Part {
     if (this.#followers.size > 0 || this.#stopped) return;
     clearTimeout(this.#linger);
     this.#linger = setTimeout(() => {
-      if (this.#followers.size === 0) void this.#stopTail();
+      if (this.#followers.size === 0) void this.#stopFollowing();
     }, LINGER_MS);
     this.#linger.unref();
   }
@@ -173,36 +174,42 @@ export class Logs implements Part {
   /** Resolves when every later line will be seen. */
   async #listen(): Promise<void> {
     clearTimeout(this.#linger);
-    this.#tail ??= this.#open().catch((error: unknown) => {
-      this.#tail = undefined;
+    this.#feed ??= this.#open().catch((error: unknown) => {
+      this.#feed = undefined;
       throw error;
     });
-    await this.#tail;
+    await this.#feed;
   }
 
-  async #open(): Promise<Tail> {
+  async #open(): Promise<Follow> {
     const { nats } = this.#options;
     const { lastSequence } = await nats.streamInfo(Stream.logs);
-    const onMessage = (message: StreamMessage): void => this.#onMessage(message);
-    const tail = nats.tail({ stream: Stream.logs, fromSequence: lastSequence + 1, onMessage });
+    const onMessage = (message: StoredMessage): void => this.#onMessage(message);
+    const follow = nats.follow({
+      stream: Stream.logs,
+      subject: Subject.jobLogs,
+      feed: Subject.jobLogFeeds,
+      fromSequence: lastSequence + 1,
+      onMessage,
+    });
     try {
-      await tail.start();
+      await follow.start();
     } catch (error) {
-      await tail.stop();
+      await follow.stop();
       throw unavailable("the logs can't be followed", { cause: error });
     }
-    return tail;
+    return follow;
   }
 
-  async #stopTail(): Promise<void> {
-    const opening = this.#tail;
-    this.#tail = undefined;
-    const tail = await opening?.catch(() => undefined);
-    await tail?.stop();
+  async #stopFollowing(): Promise<void> {
+    const opening = this.#feed;
+    this.#feed = undefined;
+    const follow = await opening?.catch(() => undefined);
+    await follow?.stop();
   }
 
   /** Of jobs that nobody follows it stays undecoded. */
-  #onMessage(stored: StreamMessage): void {
+  #onMessage(stored: StoredMessage): void {
     const jobId = stored.subject.slice(Subject.jobLog("").length);
     const followers = this.#followers.get(jobId);
     const message = followers && readLogMessage(jobId, stored);

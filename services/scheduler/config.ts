@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { loadConfig } from "../../platform/config.ts";
 import { guardedExposure } from "../../platform/exposure.ts";
+import { NATS_SETTINGS } from "../../platform/nats/access.ts";
 import { TLS_SETTINGS } from "../../platform/tls.ts";
 
 export type SchedulerConfig = ReturnType<typeof loadSchedulerConfig>;
@@ -9,7 +10,7 @@ export type SchedulerConfig = ReturnType<typeof loadSchedulerConfig>;
 export function loadSchedulerConfig(env: NodeJS.ProcessEnv) {
   const config = loadConfig(
     [
-      "ARRW_NATS_URL",
+      ...NATS_SETTINGS,
       "ARRW_NATS_REPLICAS",
       "ARRW_LOG_LEVEL",
       "ARRW_HOST",

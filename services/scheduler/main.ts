@@ -4,6 +4,7 @@ import { connect, unary } from "../../platform/grpc/client.ts";
 import { GrpcServer } from "../../platform/grpc/server.ts";
 import { part, runProcess } from "../../platform/lifecycle.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
+import { natsAccess } from "../../platform/nats/access.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
@@ -23,7 +24,7 @@ const { config, log } = begin("scheduler", loadSchedulerConfig);
 
 const registry = createRegistry("scheduler");
 const tls = orExit(log, () => new Tls({ settings: config, log, registry }));
-const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-scheduler", log, registry });
+const nats = new Nats({ ...orExit(log, () => natsAccess(config)), name: "arrw-scheduler", log, registry });
 const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS, { tls });
 const storePath = join(config.ARRW_DATA_DIR, "scheduler", `store-${config.ARRW_SCHEDULER_GRPC_PORT}`);
 const metrics = new SchedulerMetrics(registry, () => leader.current());

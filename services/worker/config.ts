@@ -1,9 +1,10 @@
 import { loadConfig, type Settings } from "../../platform/config.ts";
 import { EMBEDDING_SETTINGS } from "../../platform/embedding/remote-embedding.ts";
+import { NATS_SETTINGS } from "../../platform/nats/access.ts";
 import { TLS_SETTINGS } from "../../platform/tls.ts";
 
 const NAMES = [
-  "ARRW_NATS_URL",
+  ...NATS_SETTINGS,
   "ARRW_LOG_LEVEL",
   "ARRW_HOST",
   "ARRW_WORKER_HTTP_PORT",

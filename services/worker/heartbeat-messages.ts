@@ -1,7 +1,9 @@
+import type { NatsAccess } from "../../platform/nats/access.ts";
+
 /** What the main thread and the heartbeat thread say to each other. */
 
 export interface ThreadData {
-  readonly natsUrl: string;
+  readonly natsAccess: NatsAccess;
   readonly logLevel: string;
   readonly workerId: string;
   /** The main loop may stand still for so long before the process is killed. */

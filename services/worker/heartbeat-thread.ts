@@ -31,12 +31,12 @@ class HeartbeatThread {
   /** Intervals since the main thread answered; counted, because a suspended machine stops clocks unevenly. */
   #unanswered = 0;
 
-  constructor({ natsUrl, logLevel, workerId, stallMs, heartbeat }: ThreadData) {
+  constructor({ natsAccess, logLevel, workerId, stallMs, heartbeat }: ThreadData) {
     this.#log = createLog("worker", logLevel, unbufferedStdout()).child({
       thread: "heartbeat",
       worker_id: workerId,
     });
-    this.#nats = new Nats({ url: natsUrl, name: "arrw-worker-heartbeat", log: this.#log });
+    this.#nats = new Nats({ ...natsAccess, name: "arrw-worker-heartbeat", log: this.#log });
     this.#stalledIntervals = Math.ceil(stallMs / INTERVAL_MS);
     this.#heartbeat = heartbeat;
   }

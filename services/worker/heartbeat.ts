@@ -1,11 +1,12 @@
 import type { Worker as Thread } from "node:worker_threads";
 import { once, type Part } from "../../platform/lifecycle.ts";
 import { Gauge, type Registry } from "../../platform/metrics.ts";
+import type { NatsAccess } from "../../platform/nats/access.ts";
 import { startThread } from "../../platform/thread.ts";
 import type { FromThread, ThreadData, ToThread } from "./heartbeat-messages.ts";
 
 export interface HeartbeatOptions {
-  readonly natsUrl: string;
+  readonly natsAccess: NatsAccess;
   readonly logLevel: string;
   readonly workerId: string;
   /** The main loop may stand still for so long before the process is killed. Default 30,000. */
@@ -53,8 +54,8 @@ export class Heartbeat implements Part {
 
   /** Resolves when the thread is connected and the first heartbeat is sent. */
   async start(): Promise<void> {
-    const { natsUrl, logLevel, workerId, stallMs = STALL_MS, encode } = this.#options;
-    const data: ThreadData = { natsUrl, logLevel, workerId, stallMs, heartbeat: encode() };
+    const { natsAccess, logLevel, workerId, stallMs = STALL_MS, encode } = this.#options;
+    const data: ThreadData = { natsAccess, logLevel, workerId, stallMs, heartbeat: encode() };
     const thread = startThread("./heartbeat-thread", import.meta.url, { workerData: data });
     this.#thread = thread;
     this.#exited = new Promise((resolve) => thread.once("exit", () => resolve()));

@@ -4,6 +4,7 @@ import { jobPatience, RemoteEmbedding } from "../../platform/embedding/remote-em
 import { connect } from "../../platform/grpc/client.ts";
 import { part, runProcess } from "../../platform/lifecycle.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
+import { natsAccess } from "../../platform/nats/access.ts";
 import { Nats } from "../../platform/nats/connection.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { begin, orExit } from "../../platform/startup.ts";
@@ -27,7 +28,8 @@ const { config, log } = begin("worker", loadWorkerConfig);
 
 const registry = createRegistry("worker");
 const tls = orExit(log, () => new Tls({ settings: config, log, registry }));
-const nats = new Nats({ url: config.ARRW_NATS_URL, name: "arrw-worker", log, registry });
+const access = orExit(log, () => natsAccess(config));
+const nats = new Nats({ ...access, name: "arrw-worker", log, registry });
 const index = connect(IndexServiceClient, config.ARRW_INDEX_ADDRESS, { tls });
 const remote = new RemoteEmbedding({
   settings: config,
@@ -69,7 +71,7 @@ handlers.add(
   }),
 );
 const worker = new Worker({
-  natsUrl: config.ARRW_NATS_URL,
+  natsAccess: access,
   logLevel: config.ARRW_LOG_LEVEL,
   jobLogLevel: logLevelOf(config.ARRW_JOB_LOG_LEVEL),
   slots: config.ARRW_WORKER_SLOTS,

@@ -3,6 +3,7 @@ import { v7 as uuidv7 } from "uuid";
 import { once, type Part } from "../../platform/lifecycle.ts";
 import type { Logger } from "../../platform/log.ts";
 import { Gauge, type Registry } from "../../platform/metrics.ts";
+import type { NatsAccess } from "../../platform/nats/access.ts";
 import type { BusSubscription, Nats } from "../../platform/nats/connection.ts";
 import { Subject } from "../../platform/nats/names.ts";
 import { VERSION } from "../../platform/version.ts";
@@ -27,7 +28,7 @@ import { Progress } from "./progress.ts";
 import type { HandlerRegistry } from "./registry.ts";
 
 export interface WorkerOptions {
-  readonly natsUrl: string;
+  readonly natsAccess: NatsAccess;
   readonly logLevel: string;
   /** Lines that handlers log below it are not kept. Default info. */
   readonly jobLogLevel?: LogLevel;
@@ -75,14 +76,14 @@ export class Worker implements Part {
 
   constructor(options: WorkerOptions) {
     const { workerId } = this;
-    const { nats, registry, natsUrl, logLevel, onDied } = options;
+    const { nats, registry, natsAccess, logLevel, onDied } = options;
     this.#options = options;
     this.#log = options.log.child({ worker_id: workerId });
     this.#outcomes = new Outcomes({ nats, workerId, log: this.#log, registry });
     this.#progress = new Progress(nats, workerId);
     this.#logs = new JobLogs({ nats, log: this.#log, registry });
     this.#heartbeat = new Heartbeat({
-      natsUrl,
+      natsAccess,
       logLevel,
       workerId,
       registry,

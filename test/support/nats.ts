@@ -1,8 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Nats } from "../../platform/nats/connection.ts";
 import { findNatsServer, type NatsServerProcess, startNatsServer } from "../../platform/nats/launcher.ts";
 import type { Cleanup } from "./temp.ts";
+
+const NO_ANSWER_MS = 250;
 
 export interface TestNatsOptions {
   /** fsync before every acknowledgement; default false, which tests of logic don't need. */
@@ -78,4 +81,14 @@ export async function startTestNats(t?: Cleanup, options: TestNatsOptions = {}):
   };
   t?.after(() => nats.stop());
   return nats;
+}
+
+/** Whether anybody subscribes to the subject: when nobody does, the server says so at once. */
+export async function hasListeners(nats: Pick<Nats, "request">, subject: string): Promise<boolean> {
+  try {
+    await nats.request(subject, new Uint8Array(), NO_ANSWER_MS);
+    return true;
+  } catch (error) {
+    return ((error as Error).cause as { code?: string } | undefined)?.code !== "503";
+  }
 }

@@ -8,6 +8,7 @@ import { type GetJobLogsResponse, JobStatus } from "../../../proto/gen/arrwdb/v1
 import { JobLogBatch } from "../../../proto/gen/arrwdb/worker/v1/worker.ts";
 import { eventually } from "../../support/eventually.ts";
 import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
+import { hasListeners } from "../../support/nats.ts";
 
 const {
   JOB_STATUS_PENDING: PENDING,
@@ -58,10 +59,8 @@ async function append(
   await nats.append(Subject.jobLog(jobId), JobLogBatch.encode(batch).finish(), { timeoutMs: 5_000 });
 }
 
-async function consumersOf({ nats }: TestGateway): Promise<number> {
-  const reply = await nats.request("$JS.API.STREAM.INFO.LOGS", new Uint8Array(), 5_000);
-  return JSON.parse(new TextDecoder().decode(reply)).state.consumer_count;
-}
+/** Whether the gateway listens to the logs. */
+const isFollowed = ({ nats }: TestGateway): Promise<boolean> => hasListeners(nats, Subject.jobLogFeed("x"));
 
 async function followers({ probes }: TestGateway): Promise<number> {
   const metrics = await (await fetch(`${probes}/metrics`)).text();
@@ -181,7 +180,7 @@ test("a follower gets lines as they come, and the end when the job has ended", a
   const { scheduler } = gateway;
   await scheduler.move("j", { status: PENDING });
   const { seen, ended } = read(gateway, "j", true);
-  await eventually(async () => (await consumersOf(gateway)) === 1);
+  await eventually(() => isFollowed(gateway));
   await scheduler.move("j", { status: RUNNING });
   await append(gateway, "j", 1, 1, ["a"]);
   await eventually(() => seen.length === 1);
@@ -199,7 +198,7 @@ test("all that is stored when the job ends is sent, also what the live reader ha
   const gateway = await startTestGateway(t);
   await gateway.scheduler.move("j", { status: RUNNING });
   const { seen, ended } = read(gateway, "j", true);
-  await eventually(async () => (await consumersOf(gateway)) === 1);
+  await eventually(() => isFollowed(gateway));
   const appends = Array.from({ length: 500 }, (_, n) => append(gateway, "j", 1, n + 1, [`line ${n + 1}`]));
   await Promise.all(appends);
   await gateway.scheduler.move("j", { status: COMPLETED });
@@ -210,7 +209,7 @@ test("all that is stored when the job ends is sent, also what the live reader ha
   );
 });
 
-test("1,000 followers of 500 jobs share one consumer; those who leave free everything", async (t) => {
+test("1,000 followers of 500 jobs share one reader; those who leave free everything", async (t) => {
   const gateway = await startTestGateway(t);
   const { scheduler, jobs } = gateway;
   const ids = Array.from({ length: 500 }, (_, n) => `job-${n}`);
@@ -218,7 +217,7 @@ test("1,000 followers of 500 jobs share one consumer; those who leave free every
   for (const jobId of ids) await append(gateway, jobId, 1, 1, ["before"]);
   const reads = [...ids, ...ids].map((jobId) => read(gateway, jobId, true));
   await eventually(() => reads.every(({ seen }) => seen.length === 1), { timeoutMs: 30_000 });
-  await eventually(async () => (await consumersOf(gateway)) === 1);
+  await eventually(() => isFollowed(gateway));
   assert.equal(await followers(gateway), 1_000);
   const leaving = jobs.getJobLogs({ jobId: "job-0", follow: true, afterCursor: "" });
   leaving.on("error", () => undefined);
@@ -232,7 +231,7 @@ test("1,000 followers of 500 jobs share one consumer; those who leave free every
   const ends = await Promise.all(reads.map(({ ended }) => ended));
   assert.ok(ends.every((end) => end === "OK"));
   assert.equal(await followers(gateway), 0);
-  await eventually(async () => (await consumersOf(gateway)) === 0, { timeoutMs: 15_000 });
+  await eventually(async () => !(await isFollowed(gateway)), { timeoutMs: 15_000 });
 });
 
 test("a client that doesn't read costs bounded memory and gets the newest lines when it does", async (t) => {

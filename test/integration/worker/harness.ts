@@ -55,7 +55,7 @@ export async function startWorker(
   const handlers = new HandlerRegistry().add(echo);
   register?.(handlers, nats, index);
   const worker = new Worker({
-    natsUrl: url,
+    natsAccess: { url },
     logLevel: "silent",
     slots: 4,
     drainTimeoutMs: 100,

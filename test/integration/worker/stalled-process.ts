@@ -4,7 +4,7 @@ import { Heartbeat } from "../../../services/worker/heartbeat.ts";
 /** A process whose main loop stands still for ever once its heartbeat thread runs. `argv[2]`: the NATS server. */
 
 const heartbeat = new Heartbeat({
-  natsUrl: process.argv[2] ?? "",
+  natsAccess: { url: process.argv[2] ?? "" },
   logLevel: "info",
   workerId: "stalled",
   stallMs: 2_000,
