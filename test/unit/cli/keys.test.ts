@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
+import { changeApiKeys, readApiKeys } from "../../../cli/api-key-file.ts";
 import { keyLines, withKey, withoutKey, withoutOldKey, withSecondKey } from "../../../cli/commands/keys.ts";
 import { type ApiKey, hashApiKey } from "../../../platform/api-keys.ts";
 
@@ -46,4 +50,25 @@ test("the list shows who, what, until when, and never a hash", () => {
   assert.match(text, /^web +viewer +docs, acme-\* +2026-01-31T00:00:00\.000Z \(expired\)/m);
   assert.ok(!/(aa|bb|cc){4}/.test(text));
   assert.match(keyLines([], 0).join(""), /nobody is let in/);
+});
+
+test("a change that is wrong leaves the file, and no draft; another one at work is waited for by nobody", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "arrw-test-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "keys.json");
+  assert.throws(() => readApiKeys(file), /no such file; `arrw keys create` makes it/);
+  assert.throws(() => changeApiKeys(file, (keys) => withoutKey(keys, "web")), /no key has the name web/);
+  assert.throws(
+    () => changeApiKeys(file, () => made("a b", "arrw_1")),
+    /keys\[0\]\.name: 1\.\.100 characters/,
+  );
+  assert.ok(!existsSync(file) && !existsSync(`${file}.new`));
+  changeApiKeys(file, () => made("web", "arrw_1"));
+  assert.deepEqual(readApiKeys(file).keys, made("web", "arrw_1"));
+  writeFileSync(`${file}.new`, "");
+  assert.throws(() => changeApiKeys(file, (keys) => withoutKey(keys, "web")), /another arrw keys is at work/);
+  assert.equal(readApiKeys(file).keys.length, 1);
+  rmSync(`${file}.new`);
+  writeFileSync(file, "{ broken");
+  assert.throws(() => changeApiKeys(file, () => []), /keys\.json: it is no JSON/);
 });
