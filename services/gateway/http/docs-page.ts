@@ -54,6 +54,8 @@ async function createPage(): Promise<FastifyInstance> {
       telemetry: false,
       hideClientButton: true,
       agent: { disabled: true },
+      mcp: { disabled: true },
+      showDeveloperTools: "never",
     },
   });
   await app.ready();

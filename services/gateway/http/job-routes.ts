@@ -34,11 +34,18 @@ export function jobRoutes(codec: JsonCodec): readonly Route[] {
       run: cancelOrDelete,
       answer: { ...job, of: (response) => ("job" in response ? job.of(response) : undefined) },
     },
-    { method: "POST", path: "/v1/jobs/{job_id}/retry", rpc: "JobService.RetryJob", answer: job },
+    {
+      method: "POST",
+      path: "/v1/jobs/{job_id}/retry",
+      rpc: "JobService.RetryJob",
+      summary: "Runs an ended job again",
+      answer: job,
+    },
     {
       method: "GET",
       path: "/v1/jobs/{job_id}/items",
       rpc: "JobService.ListJobItems",
+      summary: "What became of each document of a batch_import or batch_delete",
       parameters: [{ name: "outcome" }, { name: "page_size" }, { name: "page_token" }],
     },
     ...(["Cancel", "Retry", "Delete"] as const).map(
@@ -46,6 +53,7 @@ export function jobRoutes(codec: JsonCodec): readonly Route[] {
         method: "POST",
         path: `/v1/jobs/${verb.toLowerCase()}`,
         rpc: `JobService.${verb}Jobs`,
+        summary: `${verb}s the jobs that a filter matches`.replace("ys ", "ies "),
         body: filtered,
       }),
     ),

@@ -24,7 +24,7 @@ export function submitRoutes(codec: JsonCodec): readonly Route[] {
       method: "POST",
       path: `/v1/jobs/${type.name.replaceAll("_", "-")}`,
       rpc: "JobService.SubmitJob",
-      summary: `Submits a ${type.name} job`,
+      summary: `Submits a job: ${type.name}`,
       body: flat.bodyOf(type),
       status: ACCEPTED,
       answer: {
