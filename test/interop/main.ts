@@ -58,6 +58,8 @@ function runTests(parts: readonly string[], env: NodeJS.ProcessEnv): Promise<num
   const files = parts.map((name) => fileURLToPath(new URL(`${name}.test.ts`, import.meta.url)));
   const args = ["--import", "tsx", "--test", "--test-concurrency=1", `--test-timeout=${TEST_TIMEOUT_MS}`];
   const child = spawn(process.execPath, [...args, ...files], { env, stdio: "inherit" });
+  // The tests end, and then the system is stopped.
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal));
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("close", (code) => resolve(code ?? 1));
