@@ -150,7 +150,12 @@ const began = performance.now();
 await importAll(client, created.embeddingId, rows);
 const acknowledged = (performance.now() - began) / 1000;
 for (;;) {
-  const { library } = await unary(client, client.getLibrary, { visibleLibraries: [], libraryId: "bench" }, { timeoutMs: 10_000 });
+  const { library } = await unary(
+    client,
+    client.getLibrary,
+    { visibleLibraries: [], libraryId: "bench" },
+    { timeoutMs: 10_000 },
+  );
   if (Number(library?.vectorCount) >= chunks) break;
   await new Promise((resolve) => setTimeout(resolve, 20));
 }

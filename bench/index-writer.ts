@@ -26,7 +26,12 @@ export class IndexWriter {
 
   async open(libraryId: string): Promise<void> {
     const call = { timeoutMs: 10_000 };
-    const { embeddingId } = await unary(this.#client, this.#client.getLibrary, { visibleLibraries: [], libraryId }, call);
+    const { embeddingId } = await unary(
+      this.#client,
+      this.#client.getLibrary,
+      { visibleLibraries: [], libraryId },
+      call,
+    );
     this.#libraryId = libraryId;
     this.#embeddingId = embeddingId;
   }

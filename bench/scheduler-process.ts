@@ -43,7 +43,12 @@ export class SchedulerProcess {
     });
     for (;;) {
       if (this.#child.exitCode !== null) throw new Error("the scheduler ended");
-      const stats = unary(this.client, this.client.getQueueStats, { visibleLibraries: [] }, { timeoutMs: 1_000 });
+      const stats = unary(
+        this.client,
+        this.client.getQueueStats,
+        { visibleLibraries: [] },
+        { timeoutMs: 1_000 },
+      );
       const reply = await stats.catch(() => undefined);
       // A standby answers, too, while nobody leads.
       if (reply?.stats?.staleSequence === 0n) return (performance.now() - startedAt) / 1000;

@@ -154,7 +154,12 @@ async function writes(target: Target, model: LibraryModel, name: string, random:
 async function upsert(target: Target, write: ReadonlyMap<string, string[] | undefined>): Promise<void> {
   const { client } = target;
   for (;;) {
-    const { library, embeddingId } = await unary(client, client.getLibrary, { visibleLibraries: [], libraryId: LIBRARY }, CALL);
+    const { library, embeddingId } = await unary(
+      client,
+      client.getLibrary,
+      { visibleLibraries: [], libraryId: LIBRARY },
+      CALL,
+    );
     const { model = "", dimensions = 0 } = library?.embedding ?? {};
     const documents = [...write].map(([id, texts]) => upsertOf(id, texts ?? [], model, dimensions));
     const request = { libraryId: LIBRARY, fence: undefined, embeddingId, documents };

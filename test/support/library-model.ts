@@ -71,7 +71,12 @@ export class LibraryModel {
 
   /** Each chunk is found by its own vector: by exact search always, by the index nearly always. */
   async compareSearches(client: IndexServiceClient, libraryId: string): Promise<void> {
-    const { library, embeddingId } = await unary(client, client.getLibrary, { visibleLibraries: [], libraryId }, CALL);
+    const { library, embeddingId } = await unary(
+      client,
+      client.getLibrary,
+      { visibleLibraries: [], libraryId },
+      CALL,
+    );
     const { model = "", dimensions = 0 } = library?.embedding ?? {};
     const left = [...this.#documents].flatMap(([id, texts]) =>
       texts.map((text, n) => ({ chunkId: `${id}#${n}`, vector: vectorOf(text, model, dimensions) })),

@@ -123,7 +123,12 @@ export class SchedulerProcess {
 
   async leads(timeoutMs = 15_000): Promise<void> {
     const leads = async (): Promise<boolean> => {
-      const { stats } = await unary(this.client, this.client.getQueueStats, { visibleLibraries: [] }, { timeoutMs: 500 });
+      const { stats } = await unary(
+        this.client,
+        this.client.getQueueStats,
+        { visibleLibraries: [] },
+        { timeoutMs: 500 },
+      );
       // A standby answers reads, too, while nobody leads.
       return stats?.staleSequence === 0n;
     };
@@ -164,13 +169,25 @@ export class SchedulerProcess {
   }
 
   async get(jobId: string): Promise<Job> {
-    const { job } = await unary(this.client, this.client.getJob, { visibleLibraries: [], jobId }, { timeoutMs: CALL_MS });
+    const { job } = await unary(
+      this.client,
+      this.client.getJob,
+      { visibleLibraries: [], jobId },
+      { timeoutMs: CALL_MS },
+    );
     if (!job) throw new Error("a reply without a job");
     return job;
   }
 
   async cancel(jobId: string, reason = "test"): Promise<Job | undefined> {
-    return (await unary(this.client, this.client.cancelJob, { visibleLibraries: [], jobId, reason }, { timeoutMs: CALL_MS })).job;
+    return (
+      await unary(
+        this.client,
+        this.client.cancelJob,
+        { visibleLibraries: [], jobId, reason },
+        { timeoutMs: CALL_MS },
+      )
+    ).job;
   }
 
   list(filter: Partial<JobFilter> = {}, pageSize = 50, pageToken = ""): Promise<ListJobsResponse> {
@@ -179,7 +196,12 @@ export class SchedulerProcess {
   }
 
   async stats(): Promise<GetQueueStatsResponse> {
-    const { stats } = await unary(this.client, this.client.getQueueStats, { visibleLibraries: [] }, { timeoutMs: CALL_MS });
+    const { stats } = await unary(
+      this.client,
+      this.client.getQueueStats,
+      { visibleLibraries: [] },
+      { timeoutMs: CALL_MS },
+    );
     if (!stats) throw new Error("a reply without statistics");
     return stats;
   }

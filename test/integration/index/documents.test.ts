@@ -82,7 +82,12 @@ test("writing a document again replaces it whole; of two in one request the last
     const { hits } = await library.search(seededVector(1, 8), 10, { exact });
     assert.deepEqual(hits.map(({ chunkId }) => chunkId).sort(), ["d#0", "d#1", "e#0"]);
   }
-  const { library: message } = await unary(client, client.getLibrary, { visibleLibraries: [], libraryId: "a" }, call);
+  const { library: message } = await unary(
+    client,
+    client.getLibrary,
+    { visibleLibraries: [], libraryId: "a" },
+    call,
+  );
   assert.equal(message?.documentCount, 2n);
   assert.equal(message?.chunkCount, 3n);
 });

@@ -93,7 +93,12 @@ async function assertWorks({ client, address }: IndexProcess, id: string): Promi
     const good = hits.find(({ documentId }) => documentId === "good");
     assert.equal(good?.score, 1);
   }
-  const page = await unary(client, client.listLibraries, { visibleLibraries: [], pageSize: 1_000, pageToken: "" }, call);
+  const page = await unary(
+    client,
+    client.listLibraries,
+    { visibleLibraries: [], pageSize: 1_000, pageToken: "" },
+    call,
+  );
   assert.ok(page.libraries.some(({ libraryId }) => libraryId === id));
   const changes = new ChangeServiceClient(address, credentials.createInsecure());
   const watched = await new WatchedLibrary(changes, changes.watchChanges, id).started();

@@ -55,14 +55,24 @@ test("libraries are listed by name, page by page, also above the number that may
   const names: string[] = [];
   let pageToken = "";
   do {
-    const page = await unary(client, client.listLibraries, { visibleLibraries: [], pageSize: 2, pageToken }, call);
+    const page = await unary(
+      client,
+      client.listLibraries,
+      { visibleLibraries: [], pageSize: 2, pageToken },
+      call,
+    );
     assert.ok(page.libraries.length <= 2);
     for (const library of page.libraries) assert.equal(library.documentCount, 1n);
     names.push(...page.libraries.map(({ name }) => name));
     pageToken = page.nextPageToken;
   } while (pageToken !== "");
   assert.deepEqual(names, [...ids].sort());
-  const bad = unary(client, client.listLibraries, { visibleLibraries: [], pageSize: 2, pageToken: "nonsense" }, call);
+  const bad = unary(
+    client,
+    client.listLibraries,
+    { visibleLibraries: [], pageSize: 2, pageToken: "nonsense" },
+    call,
+  );
   await assert.rejects(bad, {
     code: "INVALID_ARGUMENT",
     violations: [{ field: "page_token", description: "not a token of this list" }],

@@ -190,7 +190,8 @@ test("a cancel in the midst leaves the library as it was, and the next job start
   assert.equal(outcome.$case, "cancelled");
   assert.ok(tookMs < 1_000, `${tookMs} ms`);
   const { client } = index;
-  const get = () => unary(client, client.getLibrary, { visibleLibraries: [], libraryId: library.id }, { timeoutMs: 5_000 });
+  const get = () =>
+    unary(client, client.getLibrary, { visibleLibraries: [], libraryId: library.id }, { timeoutMs: 5_000 });
   const { library: now } = await get();
   assert.deepEqual([now?.generation, now?.buildingGeneration, now?.embedding?.dimensions], [1n, 0n, 32]);
   const done = await scheduler.outcomeOf((await assign(harness)).lease, 30_000);
