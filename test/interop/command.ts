@@ -21,16 +21,12 @@ export interface RunOptions {
 /** @throws Error when there is no such program */
 export async function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const { env = process.env, cwd, input = "", timeoutMs = 60_000 } = options;
-  const child = spawn(program, [...args], {
-    env,
-    ...(cwd === undefined ? {} : { cwd }),
-    timeout: timeoutMs,
-    killSignal: "SIGKILL",
-  });
+  const child = spawn(program, [...args], { env, ...(cwd === undefined ? {} : { cwd }) });
+  const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", resolve);
-  });
+  }).finally(() => clearTimeout(timer));
   // A program that ends early doesn't read its input.
   child.stdin.on("error", () => undefined);
   child.stdin.end(input);

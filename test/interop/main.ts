@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { startSystem } from "../../cli/supervisor.ts";
+import { userEnv } from "../support/arrw.ts";
 import { planRun } from "./plan.ts";
 import { type Secured, startSecured } from "./secured.ts";
 import { goTools, missingTools, pythonPackages } from "./tools.ts";
@@ -25,13 +26,13 @@ async function main(names: readonly string[]): Promise<number> {
     return 1;
   }
   const parts = names.length > 0 ? names : plan.parts;
-  const env: NodeJS.ProcessEnv = { ...process.env };
+  const env = userEnv();
   if (parts.some((name) => ["grpcurl", "ghz", "go", "documents"].includes(name))) {
     env.INTEROP_GO_TOOLS = await timed("Go tools", goTools);
   }
   if (parts.includes("python")) env.INTEROP_PYTHON = await timed("Python packages", pythonPackages);
 
-  const system = await startSystem({ temporary: true });
+  const system = await startSystem({ temporary: true, env });
   let secured: Secured | undefined;
   try {
     secured = await startSecured(system);
