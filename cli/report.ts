@@ -17,9 +17,10 @@ export function reportLines(error: unknown, { json, command }: ReportOptions): s
   const failure = toFailure(error);
   if (json) return [JSON.stringify(failureJson(failure, command))];
   const { violations } = failure;
-  if (violations.length === 0) return [`error: ${failure.message}`];
-  const list = violations.map((violation) => `  ${violationText(violation, command)}`);
-  return violations.length === 1 && !command ? [`error: ${failure.message}`] : ["error: not valid", ...list];
+  const [only] = violations;
+  if (!only) return [`error: ${failure.message}`];
+  if (violations.length === 1) return [`error: ${violationText(only, command)}`];
+  return ["error: invalid request", ...violations.map((each) => `  ${violationText(each, command)}`)];
 }
 
 export function toFailure(error: unknown): Failure {
@@ -53,10 +54,7 @@ export function failureJson(failure: Failure, command?: Command): Json {
 
 function violationText({ field, description }: Violation, command: Command | undefined): string {
   const option = command && optionOf(field, command);
-  const text = plain(description);
-  if (option === undefined) return `${plain(field)}: ${text}`;
-  // The server's description begins with the field's own path at times.
-  return `${option}: ${text}`;
+  return `${option ?? plain(field)}: ${plain(description)}`;
 }
 
 /** Fields whose option has another name. */

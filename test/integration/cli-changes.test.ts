@@ -48,11 +48,11 @@ test("jobs are retried, cancelled and deleted, named or by filter, with counts",
   for (const jobId of [second, third]) await client.wait(jobId);
   assert.equal((await run(["jobs", "retry", ...bulk, "--yes"])).stdout, "no jobs match\n");
   const several = await run(["jobs", "delete", first, "nope"]);
-  assert.equal(several.code, 1);
+  assert.equal(several.code, 4);
   assert.equal(several.stdout, `${first}  deleted\n`);
   assert.equal(several.stderr, 'error: job "nope" does not exist\n');
   const unsure = await run(["jobs", "delete", ...bulk]);
-  assert.deepEqual([unsure.code, unsure.stderr], [1, "error: this would delete 2 jobs: say --yes\n"]);
+  assert.deepEqual([unsure.code, unsure.stderr], [2, "error: this would delete 2 jobs: say --yes\n"]);
   assert.equal((await run(["jobs", "delete", ...bulk, "-y"])).stdout, "2 jobs deleted\n");
   assert.deepEqual(await json(["jobs", "list", ...bulk]), []);
   const slow = { spec: { $case: "echo" as const, value: { sleep: { seconds: 300 } } } };

@@ -89,9 +89,9 @@ test("a job that is only submitted, and wrong options", async () => {
   await filled("detached");
   assert.match(await printed("index", "rebuild", "detached", "--no-watch"), /^job \S+\n {2}watch it /);
   const wrong = await run("index", "rebuild", "detached", "--type", "tree", "--min-recall", "2");
-  assert.equal(wrong.code, 1);
-  assert.match(wrong.stderr, /spec\.index_rebuild\.index_type: one of hnsw, flat/);
-  assert.match(wrong.stderr, /spec\.index_rebuild\.min_recall: 0\.\.1; got 2/);
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /--type: one of hnsw, flat/);
+  assert.match(wrong.stderr, /--min-recall: 0\.\.1; got 2/);
   const gated = await run("index", "rebuild", "nowhere");
   assert.match(gated.stderr, /^error: library "nowhere" does not exist/);
 });

@@ -96,7 +96,7 @@ test("NDJSON comes from a file or from stdin; a bad line submits nothing", async
   assert.equal(piped.code, 0, piped.stderr);
   assert.deepEqual((await client.getDocument("lines", "a")).texts, ["new"]);
   const { code, stderr } = await run(["import", "lines", "-"], '{"texts":["a"]}\n{"texts":1}\n');
-  assert.equal(code, 1);
+  assert.equal(code, 2);
   assert.match(stderr, /^error: stdin, line 2: texts: /);
   assert.equal((await json(["jobs", "list", "--library", "lines"])).length, 2);
   assert.match((await run(["import", "lines", "-"], "")).stderr, /no documents to import/);
@@ -169,9 +169,9 @@ test("all jobs that match are watched, a line or an object per event, until Ctrl
       ["job.completed", good.jobId, "COMPLETED"],
     ],
   );
-  assert.equal((await run(["jobs", "watch", bad.jobId, "--type", "echo"])).code, 1);
+  assert.equal((await run(["jobs", "watch", bad.jobId, "--type", "echo"])).code, 2);
   const malformed = await run(["jobs", "watch", "--after", "nonsense"]);
-  assert.match(malformed.stderr, /^error: after_cursor: .*nonsense/);
+  assert.match(malformed.stderr, /^error: --after: .*nonsense/);
 });
 
 test("Ctrl-C in a watch detaches, says how to go on, and leaves the job alone", async () => {
@@ -207,7 +207,7 @@ test("a job's log is followed to the job's end, over its attempts, and read agai
   const last = (await json(["jobs", "logs", jobId])).at(-1);
   assert.deepEqual([last?.line, last?.level, last?.attempt], ["step 4 of 4", "info", 2]);
   const unknown = await run(["jobs", "logs", "nobody", "-f"]);
-  assert.deepEqual([unknown.code, unknown.stdout], [1, ""]);
+  assert.deepEqual([unknown.code, unknown.stdout], [4, ""]);
   assert.match(unknown.stderr, /nobody/);
 });
 
@@ -258,38 +258,72 @@ test("Ctrl-C while it reads stdin submits nothing and ends at once", async () =>
   assert.deepEqual(await json(["jobs", "list", "--library", "piped"]), []);
 });
 
-test("mistakes are named in a line or two, exit code 1", async () => {
+test("mistakes are named in a line or two, by the option's name; exit code 2, or 4 for what isn't there", async () => {
   await client.createLibrary({ name: "recipes" });
-  const cases: [args: string[], expected: RegExp][] = [
-    [["search", "recipies", "x"], /^error: library "recipies" does not exist; did you mean recipes\?\n$/],
-    [["search", "zzzzzzzzzz", "x"], /does not exist; `arrw library list` shows all\n$/],
-    [["search", "recipes", "x", "-k", "0"], /^error: k: .*got 0\n$/],
+  const cases: [code: number, args: string[], expected: RegExp][] = [
+    [4, ["search", "recipies", "x"], /^error: library "recipies" does not exist; did you mean recipes\?\n$/],
+    [4, ["search", "zzzzzzzzzz", "x"], /does not exist; `arrw library list` shows all\n$/],
+    [2, ["search", "recipes", "x", "-k", "0"], /^error: -k: .*got 0\n$/],
+    [2, ["search", "recipes"], /^error: what to look for\? a text, or --vector; one of the two\n$/],
+    [2, ["search", "recipes", "--vector", "[1, x]"], /^error: --vector: number 2 is none\n$/],
     [
+      2,
       ["library", "create", "x", "--dimensions", "0", "--metric", "far"],
-      /invalid request\n.*dimensions.*\n.*metric/,
+      /invalid request\n {2}--dimensions: .*\n {2}--metric: /,
     ],
-    [["library", "create", "recipes"], /^error: .*recipes.* exists\n$/],
-    [["jobs", "get", "nope"], /^error: job "nope" does not exist\n$/],
-    [["jobs", "list", "--status", "runing"], /did you mean running\?/],
-    [["jobs", "cancel"], /^error: which jobs\? name them, or say --status, .* or --all\n$/],
-    [["jobs", "delete", "x", "--all"], /^error: name jobs, or say which match; not both\n$/],
-    [["queue", "pause", "ekko"], /^error: type: one of batch_import, .*; got "ekko"\n$/],
-    [["queue", "limit", "echo", "many"], /expected a whole number/],
-    [["workers", "drain", "nobody"], /^error: worker "nobody" does not exist\n$/],
-    [["import", "recipes", "x", "--total-timeout", "1y"], /expected a time, as 250ms, 90s, 5m, 2h or 1d/],
-    [["import", "recipes", "/no/such/folder"], /^error: \/no\/such\/folder: no such file or folder\n$/],
+    [1, ["library", "create", "recipes"], /^error: .*recipes.* exists\n$/],
+    [4, ["jobs", "get", "nope"], /^error: job "nope" does not exist\n$/],
+    [2, ["jobs", "list", "--status", "runing"], /did you mean running\?/],
+    [2, ["jobs", "list", "--since", "yesterday"], /expected a time, as 2026-12-24T18:00:00Z, or 90s/],
+    [2, ["jobs", "lst"], /^error: unknown command 'lst'\n\(Did you mean list\?\)\n/],
+    [2, ["jobs", "list", "--limt", "3"], /^error: unknown option '--limt'\n\(Did you mean --limit\?\)\n/],
+    [2, ["jobs", "cancel"], /^error: which jobs\? name them, or say --status, .* or --all\n$/],
+    [2, ["jobs", "delete", "x", "--all"], /^error: name jobs, or say which match; not both\n$/],
+    [2, ["jobs", "submit", '{"spec": {"ecko": {}}}'], /^error: request: .*ecko/],
+    [2, ["jobs", "submit", '{"library_id": "recipes"}'], /^error: spec: /],
+    [2, ["queue", "pause", "ekko"], /^error: \[type\]: one of batch_import, .*; got "ekko"\n$/],
+    [2, ["queue", "limit", "echo", "many"], /expected a whole number/],
+    [4, ["workers", "drain", "nobody"], /^error: worker "nobody" does not exist\n$/],
+    [4, ["document", "get", "recipes", "none"], /^error: document "none" does not exist/],
+    [2, ["import", "recipes", "x", "--total-timeout", "1y"], /expected a time, as 250ms, 90s, 5m, 2h or 1d/],
+    [2, ["import", "recipes", "/no/such/folder"], /^error: \/no\/such\/folder: no such file or folder\n$/],
   ];
-  for (const [args, expected] of cases) {
+  for (const [expectedCode, args, expected] of cases) {
     const { code, stderr } = await run(args);
-    assert.equal(code, 1, args.join(" "));
+    assert.equal(code, expectedCode, `${args.join(" ")}: ${stderr}`);
     assert.match(stderr, expected);
   }
+});
+
+test("with --json an error is one object on stderr", async () => {
+  const errorOf = async (args: string[]): Promise<[number | null, Record<string, unknown>]> => {
+    const { code, stderr } = await run([...args, "--json"]);
+    const { error } = JSON.parse(stderr) as { error: Record<string, unknown> };
+    return [code, error];
+  };
+  const [missing, notFound] = await errorOf(["jobs", "get", "nope"]);
+  assert.deepEqual([missing, notFound.code, notFound.reason], [4, "NOT_FOUND", "JOB_NOT_FOUND"]);
+  const [invalid, { fields }] = await errorOf(["library", "create", "x", "--metric", "far"]);
+  assert.equal(invalid, 2);
+  assert.deepEqual(
+    (fields as { field: string; option: string }[]).map(({ field, option }) => [field, option]),
+    [["index_config.metric", "--metric"]],
+  );
+  const [wrong, usage] = await errorOf(["jobs", "lst"]);
+  assert.deepEqual([wrong, usage.message, usage.exit_code], [2, "unknown command 'lst'", 2]);
+  const failing = await errorOf([
+    "jobs",
+    "submit",
+    '{"spec": {"echo": {"fail_permanently": true}}}',
+    "--watch",
+  ]);
+  assert.deepEqual([failing[0], failing[1].code, failing[1].reason], [1, "JOB_FAILED", "ECHO_FAILED"]);
 });
 
 test("a gateway that isn't there is named, with what to try", async () => {
   const address = `127.0.0.1:${await freePort("127.0.0.1")}`;
   const { code, stderr } = await arrw(address, ["stats"]);
-  assert.equal(code, 1);
+  assert.equal(code, 3);
   assert.equal(stderr, `error: gateway not reachable at ${address}: is it running? try \`arrw up\`\n`);
 });
 
