@@ -62,8 +62,8 @@ export async function documentStreamRoutes(
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", async () => undefined);
-    scope.setErrorHandler((error, request, reply) => {
-      endRefused(request.raw, reply);
+    scope.setErrorHandler((error, request) => {
+      endRefused(request.raw);
       throw error;
     });
     scope.post<UploadRoute>(
@@ -163,6 +163,8 @@ async function* unlessIdle(body: Readable, idleMs: number, signal: AbortSignal):
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
+    // Not waited for: it comes after the chunk that nobody waits for any more.
+    iterator.return?.().catch(() => undefined);
   }
 }
 
@@ -178,12 +180,17 @@ function unreadable(thrown: unknown): never {
   throw new ArrwError("CANCELLED", "the upload broke off", { cause: thrown });
 }
 
-/** The rest of the body is of no use; a connection that is closed at once would take the answer with it. */
-function endRefused(body: IncomingMessage, reply: FastifyReply): void {
-  if (body.complete) return;
-  reply.header("connection", "close");
+/**
+ * The rest of the body is of no use. It is thrown away while the client reads the answer: on a connection that is closed
+ * at once, what still comes makes the client's system drop the answer unread.
+ */
+function endRefused(body: IncomingMessage): void {
+  if (body.complete || body.destroyed) return;
   body.unpipe();
+  // A listener, as who still waits for a chunk would keep the body from flowing.
+  body.on("data", () => undefined);
   body.resume();
   const timer = setTimeout(() => body.destroy(), REFUSED_MS);
-  body.once("close", () => clearTimeout(timer));
+  const over = (): void => clearTimeout(timer);
+  body.once("end", over).once("close", over);
 }
