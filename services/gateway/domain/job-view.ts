@@ -61,14 +61,18 @@ export function viewOfJob(job: Json): JobView {
   };
 }
 
-/** What a submit answers: "Batch import job submitted (100 documents)". */
+/**
+ * What a submit answers: "Batch import job submitted (100 documents)". The job is pending as submitted, even if a worker
+ * has it by now; one that has ended was submitted before, with the same request_id.
+ */
 export function viewOfSubmitted(job: Json): { job_id: string; status: StatusWord; message: string } {
   const type = String(job.type);
   const count = Number(job.item_count);
   const items = count > 0 ? ` (${count} ${count === 1 ? "document" : "documents"})` : "";
   const words = type.replaceAll("_", " ");
   const message = `${words.slice(0, 1).toUpperCase()}${words.slice(1)} job submitted${items}`;
-  return { job_id: String(job.job_id), status: statusWord(String(job.status)), message };
+  const status = statusWord(String(job.status));
+  return { job_id: String(job.job_id), status: status === "running" ? "pending" : status, message };
 }
 
 /** Counts by the words that a view has; `num_workers` is how many jobs can run at a time. */

@@ -90,7 +90,7 @@ export function submittedSchema(schemas: Schemas): JsonSchema {
       status: {
         type: "string",
         enum: STATUS_WORDS,
-        description: "pending; of a repeated request_id, how its job stands.",
+        description: "pending; of a repeated request_id whose job has ended, how that ended.",
       },
       message: { type: "string", examples: ["Batch import job submitted (100 documents)"] },
     },

@@ -48,12 +48,12 @@ export function jobRoutes(codec: JsonCodec): readonly Route[] {
       summary: "What became of each document of a batch_import or batch_delete",
       parameters: [{ name: "outcome" }, { name: "page_size" }, { name: "page_token" }],
     },
-    ...(["Cancel", "Retry", "Delete"] as const).map(
-      (verb): Route => ({
+    ...Object.entries({ Cancel: "Cancels", Retry: "Runs again", Delete: "Deletes" }).map(
+      ([verb, does]): Route => ({
         method: "POST",
         path: `/v1/jobs/${verb.toLowerCase()}`,
         rpc: `JobService.${verb}Jobs`,
-        summary: `${verb}s the jobs that a filter matches`.replace("ys ", "ies "),
+        summary: `${does} the jobs that a filter matches`,
         body: filtered,
       }),
     ),
