@@ -6,6 +6,8 @@ const toText = compile({
   wordwrap: false,
   selectors: [
     { selector: "a", options: { ignoreHref: true } },
+    // A page that has no body tag is taken whole.
+    { selector: "title", format: "skip" },
     { selector: "img", format: "skip" },
     { selector: "svg", format: "skip" },
     { selector: "noscript", format: "skip" },

@@ -42,7 +42,8 @@ export async function* readJson(
     }
   } catch (error) {
     if (error instanceof UsageError) throw error;
-    throw new UsageError(`${where()}: ${(error as Error).message}`, error);
+    // It reads ahead: which document that was isn't known.
+    throw new UsageError(`${source}: not JSON, or cut off: ${(error as Error).message}`, error);
   }
 }
 
