@@ -26,7 +26,9 @@ export function acceptBodies(app: FastifyInstance): void {
   app.addContentTypeParser(
     "application/json",
     { parseAs: "buffer" },
-    async (request: FastifyRequest, body: Buffer) => parseJsonObject(await plainBody(request, body)),
+    // Many clients name the type of a body that they don't send.
+    async (request: FastifyRequest, body: Buffer) =>
+      body.length === 0 ? {} : parseJsonObject(await plainBody(request, body)),
   );
   app.addHook("onRequest", async (request) => boundTime(request));
 }
