@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -10,28 +11,18 @@ import { tempDir } from "../support/temp.ts";
 
 /** The package as others get it: packed, installed in an empty folder, used by a program of theirs. */
 
-const PROGRAM = `
-import { ArrwClient, ClientError, type DocumentInput, isTerminal, optionsFromEnvironment, statusName } from "arrwdb-jobs";
-
-async function* documents(): AsyncGenerator<DocumentInput> {
-  for (let i = 0; i < 10; i++) yield { documentId: \`d\${i}\`, texts: [\`text number \${i}\`] };
+/** The program of docs/client.md. */
+function documentedProgram(): string {
+  const text = readFileSync(join(REPOSITORY, "docs/client.md"), "utf8");
+  const program = /^```ts\n(.*?)^```$/ms.exec(text)?.[1];
+  assert.ok(program);
+  return program;
 }
 
-const client = new ArrwClient(optionsFromEnvironment());
+const TYPES = `
+import { ArrwClient } from "arrwdb-jobs";
 // @ts-expect-error The types are there: an address is no number.
-const wrong: number = client.address;
-try {
-  const { libraryId } = await client.createLibrary({ name: "package" });
-  const { jobId } = await client.importDocuments(libraryId, documents());
-  for await (const job of client.watch(jobId)) if (isTerminal(job)) console.log(statusName(job.status));
-  const { hits } = await client.search(libraryId, "number 7", { k: 1 });
-  console.log(hits[0]?.documentId, typeof wrong);
-  await client.getLibrary("none");
-} catch (error) {
-  console.log(error instanceof ClientError && error.reason);
-} finally {
-  client.close();
-}
+export const wrong: number = new ArrwClient().address;
 `;
 const CONFIG = {
   compilerOptions: {
@@ -42,7 +33,7 @@ const CONFIG = {
     types: ["node"],
     typeRoots: [join(REPOSITORY, "node_modules/@types")],
   },
-  files: ["program.ts"],
+  files: ["program.ts", "types.ts"],
 };
 
 test("a program imports the installed package and runs against a system, as does its command", async (t) => {
@@ -50,7 +41,8 @@ test("a program imports the installed package and runs against a system, as does
   const starting = startSystem({ env: userEnv(), temporary: true, syncAlways: false });
   t.after(async () => (await starting).stop());
   await install(folder);
-  await writeFile(join(folder, "program.ts"), PROGRAM);
+  await writeFile(join(folder, "program.ts"), documentedProgram());
+  await writeFile(join(folder, "types.ts"), TYPES);
   await writeFile(join(folder, "tsconfig.json"), JSON.stringify(CONFIG));
   const compiler = fileURLToPath(new URL("../../node_modules/typescript/bin/tsc", import.meta.url));
   await succeeds(run(process.execPath, [compiler, "-p", "."], folder));
@@ -58,9 +50,9 @@ test("a program imports the installed package and runs against a system, as does
   const { address } = await starting;
   const settings = { ARRW_ADDRESS: address };
   const shown = await succeeds(run(process.execPath, ["program.js"], folder, settings));
-  assert.equal(shown, "COMPLETED\nd7 string\nLIBRARY_NOT_FOUND\n");
+  assert.equal(shown, "COMPLETED 10n\nd7 text number 7\n");
   const arrw = join(folder, "node_modules/.bin/arrw");
-  assert.match(await succeeds(run(arrw, ["library", "list"], folder, settings)), /^package +10 /m);
+  assert.match(await succeeds(run(arrw, ["jobs", "list"], folder, settings)), / completed +batch_import /);
 });
 
 /** What a user would do, without looking up what is known already. */
