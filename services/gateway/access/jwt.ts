@@ -101,7 +101,7 @@ export class JwtVerifier {
 }
 
 function permissionsOf(claims: JWTPayload): Pick<Caller, "role" | "libraries"> {
-  const parsedRole = role.safeParse(claims.arrw_role ?? claims.role);
+  const parsedRole = role.safeParse(claimOf(claims, "role"));
   if (!parsedRole.success) {
     throw new ArrwError(
       "PERMISSION_DENIED",
@@ -109,7 +109,7 @@ function permissionsOf(claims: JWTPayload): Pick<Caller, "role" | "libraries"> {
       { reason: "ROLE_MISSING" },
     );
   }
-  const parsedLibraries = libraries.safeParse(claims.arrw_libraries ?? claims.libraries);
+  const parsedLibraries = libraries.safeParse(claimOf(claims, "libraries"));
   // Read as "all" it would open what it was meant to close.
   if (!parsedLibraries.success) {
     throw new ArrwError(
@@ -119,6 +119,12 @@ function permissionsOf(claims: JWTPayload): Pick<Caller, "role" | "libraries"> {
     );
   }
   return { role: parsedRole.data, libraries: parsedLibraries.data };
+}
+
+/** Of arrw_... and the plain one the first that is there: null is there, and is no list that means all. */
+function claimOf(claims: JWTPayload, name: "role" | "libraries"): unknown {
+  const own = claims[`arrw_${name}`];
+  return own === undefined ? claims[name] : own;
 }
 
 function parseKeySet(text: string): JSONWebKeySet {

@@ -154,6 +154,8 @@ test("a token's claims say who, what and where; it is verified", async () => {
     [await issuer.sign({}), "ROLE_MISSING"],
     [await issuer.sign({ role: ["admin"] }), "ROLE_MISSING"],
     [await issuer.sign({ role: "admin", libraries: "docs" }), "CLAIMS_INVALID"],
+    [await issuer.sign({ role: "admin", arrw_libraries: null }), "CLAIMS_INVALID"],
+    [await issuer.sign({ role: "admin", arrw_role: null }), "ROLE_MISSING"],
   ];
   for (const [token, reason] of cases) {
     const code = reason === "CREDENTIALS_INVALID" ? "UNAUTHENTICATED" : "PERMISSION_DENIED";
