@@ -84,7 +84,10 @@ async function sendFile(
     reply.code(206).header("content-range", `bytes ${wanted.start}-${wanted.end}/${size}`);
   const length = wanted === "all" ? size : wanted.end - wanted.start + 1;
   reply.header("content-length", length);
-  if (head) return reply.send();
+  if (head) {
+    await bytes.return(undefined);
+    return reply.send();
+  }
   boundSending(request, options);
   return reply.send(Readable.from(exactly(length, first, bytes), { objectMode: false }));
 }

@@ -44,7 +44,7 @@ async function exported(bytes: Buffer, format = "ndjson", gzip = false, expiresA
 let file: Exported;
 
 before(async () => {
-  gateway = await startTestGateway(all);
+  gateway = await startTestGateway(all, [], { ARRW_CLIENT_MAX_STREAMS: "4" });
   file = await exported(FILE);
 });
 
@@ -127,6 +127,8 @@ test("HEAD: everything but the file", async () => {
   assert.deepEqual([response.status, body.length], [200, 0]);
   assert.equal(headers.get("content-length"), String(FILE.length));
   assert.equal(headers.get("etag"), file.etag);
+  // None of them stays among the client's streams.
+  for (let n = 0; n < 4; n++) assert.equal((await get(file.url, {}, "HEAD")).response.status, 200);
 });
 
 test("an empty file", async () => {
