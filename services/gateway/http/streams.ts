@@ -9,6 +9,7 @@ import { eventRoutes, type WEB_SOCKET } from "./events.ts";
 import { exportFileRoutes } from "./export-file.ts";
 import { logRoutes } from "./logs.ts";
 import type { StreamOptions } from "./send-timeout.ts";
+import type { UpgradableRequest } from "./upgrade.ts";
 
 /** Everything that streams, in either direction. */
 export async function streamRoutes(
@@ -28,6 +29,10 @@ export async function streamRoutes(
   app.addHook("onRequest", async ({ ws, is404, routeOptions }) => {
     if (!ws || is404 || (routeOptions.config as Partial<typeof WEB_SOCKET>).webSocket) return;
     throw new ArrwError("INVALID_ARGUMENT", "there is no WebSocket at this path", { reason: "NO_WEBSOCKET" });
+  });
+  app.addHook("onResponse", async ({ raw }) => {
+    // Node has let go of a connection that was to become a WebSocket: after a refusal nobody else closes it.
+    if ((raw as UpgradableRequest).upgrade) raw.socket.destroySoon();
   });
   eventRoutes(app, door, options);
   exportFileRoutes(app, door, options);
