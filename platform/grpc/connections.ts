@@ -1,4 +1,5 @@
 import { constants, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Socket } from "node:net";
 import type { Server } from "@grpc/grpc-js";
 import { Overdue } from "./overdue.ts";
 
@@ -77,12 +78,14 @@ interface Listening {
 export class Connections {
   readonly #methods: ReadonlyMap<string, ServedMethod>;
   readonly #unaryTimeoutMs: number;
-  /** Those that are open. */
-  readonly #sessions = new Map<ServerHttp2Session, Pings>();
+  readonly #sockets = new Set<Socket>();
+  /** Those that are open, each with its client's address and port. */
+  readonly #sessions = new Map<ServerHttp2Session, { readonly pings: Pings; readonly client: string }>();
   readonly #handshakes: Overdue<ServerHttp2Session>;
   readonly #requests: Overdue<ServerHttp2Stream>;
   readonly #writes: Overdue<ServerHttp2Stream>;
   readonly #endings: Overdue<ServerHttp2Stream>;
+  readonly #closing: Overdue<Socket>;
   #sweep: NodeJS.Timeout | undefined;
   #arrival: Arrival | undefined;
 
@@ -99,6 +102,7 @@ export class Connections {
     this.#requests = new Overdue(limits.requestMs, cancel);
     this.#writes = new Overdue(limits.stallMs, cancel);
     this.#endings = new Overdue(limits.endMs, cancel);
+    this.#closing = new Overdue(limits.endMs, (socket) => socket.destroy());
   }
 
   /** To be called before the server is bound. */
@@ -119,7 +123,8 @@ export class Connections {
 
   /** Breaks all connections in the midst of their calls. */
   destroy(): void {
-    for (const session of this.#sessions.keys()) session.destroy(undefined, constants.NGHTTP2_CANCEL);
+    // A session that is closing would wait for its client to close, too.
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   /** The call that grpc-js is making at this moment. */
@@ -146,6 +151,10 @@ export class Connections {
   }
 
   #listen(http2Server: Http2Server): void {
+    http2Server.on("connection", (socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
     http2Server.on("session", (session) => this.#onSession(session));
     // Before grpc-js, which then makes the call within the same event.
     http2Server.on("stream", (stream, headers) => this.#onStream(stream, headers));
@@ -153,7 +162,7 @@ export class Connections {
 
   #onSession(session: ServerHttp2Session): void {
     const pings = new Pings();
-    this.#sessions.set(session, pings);
+    this.#sessions.set(session, { pings, client: clientOf(session.socket) });
     session.once("close", () => this.#sessions.delete(session));
     this.#handshakes.begin(session, performance.now());
     session.once("remoteSettings", () => this.#handshakes.done(session));
@@ -169,7 +178,8 @@ export class Connections {
     const gzip =
       headers["grpc-encoding"] === "gzip" && /\bgzip\b/.test(String(headers["grpc-accept-encoding"]));
     const session = stream.session;
-    const pings = (session && this.#sessions.get(session as ServerHttp2Session)) ?? new Pings();
+    const known = session && this.#sessions.get(session as ServerHttp2Session);
+    const pings = known?.pings ?? new Pings();
     this.#arrival = { stream, path, gzip, pings };
     const method = this.#methods.get(path);
     if (!method) headers[":path"] = UNKNOWN_METHOD;
@@ -195,5 +205,20 @@ export class Connections {
     this.#requests.sweep(nowMs);
     this.#writes.sweep(nowMs);
     this.#endings.sweep(nowMs);
+    this.#endSessions(nowMs);
   }
+
+  /** One that was closed is over when its client closes, too: not all do. */
+  #endSessions(nowMs: number): void {
+    for (const [session, { client }] of this.#sessions) {
+      if (!session.destroyed) continue;
+      const socket = [...this.#sockets].find((each) => clientOf(each) === client);
+      if (socket && !this.#closing.has(socket)) this.#closing.begin(socket, nowMs);
+    }
+    this.#closing.sweep(nowMs);
+  }
+}
+
+function clientOf({ remoteAddress, remotePort }: Pick<Socket, "remoteAddress" | "remotePort">): string {
+  return `${remoteAddress}:${remotePort}`;
 }

@@ -9,8 +9,8 @@ export class Overdue<K extends { readonly destroyed: boolean }> {
     this.#onOverdue = onOverdue;
   }
 
-  get size(): number {
-    return this.#since.size;
+  has(key: K): boolean {
+    return this.#since.has(key);
   }
 
   /** The time counts from now. */

@@ -52,7 +52,7 @@ async function startServer(t: TestContext, own: Partial<Handlers<typeof HealthSe
   });
   await server.start();
   t.after(() => server.stop());
-  return server.port;
+  return server;
 }
 
 /** A watch that sends 64 KiB again and again, and counts. */
@@ -117,7 +117,7 @@ async function closesInTime(socket: Socket): Promise<void> {
 }
 
 test("a connection that never sends, and one that is not HTTP/2, is closed", async (t) => {
-  const port = await startServer(t);
+  const { port } = await startServer(t);
   const silent = connectSocket(port, "127.0.0.1");
   const confused = connectSocket(port, "127.0.0.1");
   t.after(() => [silent, confused].map((socket) => socket.destroy()));
@@ -126,7 +126,7 @@ test("a connection that never sends, and one that is not HTTP/2, is closed", asy
 });
 
 test("a request that never ends is ended: unary by its deadline, with details, a stream by the server's bound", async (t) => {
-  const port = await startServer(t);
+  const { port } = await startServer(t);
   const session = open(t, port);
   const unary = request(session, CHECK);
   assert.deepEqual(await refusal(unary), ["4", "DEADLINE_EXCEEDED"]);
@@ -142,7 +142,7 @@ test("a request that never ends is ended: unary by its deadline, with details, a
 
 test("a reader that stops costs bounded memory, and its call is ended", async (t) => {
   const { state, handlers } = endless();
-  const port = await startServer(t, handlers);
+  const { port } = await startServer(t, handlers);
   const session = open(t, port);
   const stream = request(session, WATCH);
   stream.end(frame(HealthCheckRequest.encode({ service: "" }).finish()));
@@ -155,7 +155,7 @@ test("a reader that stops costs bounded memory, and its call is ended", async (t
 
 test("a client whose cable was pulled is let go, and its call's handler ends", async (t) => {
   let ended = false;
-  const port = await startServer(t, {
+  const { port } = await startServer(t, {
     watch: async function* (_request, { signal }) {
       yield { status: Serving.SERVING };
       await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
@@ -204,7 +204,7 @@ async function startCable(t: TestContext, port: number) {
 
 test("a flood of pings ends the connection; pings between messages don't", async (t) => {
   const { handlers } = endless();
-  const port = await startServer(t, handlers);
+  const { port } = await startServer(t, handlers);
   const flood = open(t, port);
   await once(flood, "connect");
   let code: number | undefined;
@@ -237,7 +237,7 @@ test("compressed requests are taken within the message limit, and answers compre
   const statuses = Object.fromEntries(
     Array.from({ length: 500 }, (_, index) => [`service-${index}`, { status: Serving.SERVING }]),
   );
-  const port = await startServer(t, { list: async () => ({ statuses }) });
+  const { port } = await startServer(t, { list: async () => ({ statuses }) });
   const session = open(t, port);
   const gzip = { "grpc-encoding": "gzip", "grpc-accept-encoding": "identity,gzip" };
   const message = HealthCheckRequest.encode({ service: "x".repeat(50_000) }).finish();
@@ -273,8 +273,23 @@ test("compressed requests are taken within the message limit, and answers compre
   assert.ok(packed < plain / 3, `${packed} of ${plain} bytes`);
 });
 
+test("a server stops although a client neither reads nor closes its connection", async (t) => {
+  const { handlers } = endless();
+  const server = await startServer(t, handlers);
+  const socket = connectSocket({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });
+  t.after(() => socket.destroy());
+  socket.on("error", () => undefined);
+  socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  socket.write(Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]));
+  await once(socket, "data");
+  socket.pause();
+  const startedAt = performance.now();
+  await server.stop();
+  assert.ok(performance.now() - startedAt < OVERDUE_MS);
+});
+
 test("a deadline of weeks has not passed already", async (t) => {
-  const port = await startServer(t);
+  const { port } = await startServer(t);
   const session = open(t, port);
   for (const timeout of ["99999999H", "2592000S"]) {
     const stream = request(session, CHECK, { "grpc-timeout": timeout });
