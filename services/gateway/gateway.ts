@@ -129,6 +129,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     idleTimeoutMs: config.ARRW_HTTP_IDLE_TIMEOUT_MS,
     origins: config.ARRW_HTTP_CORS_ORIGINS,
     localOnly: isLoopback(config.ARRW_HOST) && !guard.authenticates && config.ARRW_TLS_CLIENT_CA_FILE === "",
+    authenticate: (caller, rpc) => guard.authenticate(caller, rpc),
     // They count what all clients do.
     mayReadMetrics: async (call) => {
       const { libraries: confined } = await guard.authenticate(call);

@@ -67,13 +67,26 @@ export class Guard {
   }
 
   /**
-   * Who calls, for what is no method of the API. @throws ArrwError UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED
+   * Who calls what is no method of the API, or before a method's request is read: then `rpc` names it ("JobService.GetJob"),
+   * for the audit log. @throws ArrwError UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED
    */
-  async authenticate(call: Credentials): Promise<Principal> {
+  async authenticate(call: Credentials, rpc = ""): Promise<Principal> {
     try {
       return await this.#authenticator.identify(call);
-    } catch (error) {
-      throw this.#counted(error);
+    } catch (thrown) {
+      const error = this.#counted(thrown);
+      const name = rpc.slice(rpc.indexOf(".") + 1);
+      const method = `${name.slice(0, 1).toLowerCase()}${name.slice(1)}`;
+      if (error.code === "UNAUTHENTICATED" && method in ACCESS)
+        this.#audit.record({
+          method: method as Method,
+          context: call,
+          caller: undefined,
+          facts: {},
+          error,
+          milliseconds: 0,
+        });
+      throw error;
     }
   }
 

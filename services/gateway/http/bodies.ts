@@ -68,11 +68,16 @@ async function plainBody(request: FastifyRequest, body: Buffer): Promise<Buffer>
   }
 }
 
+/** Comes with a body that is read as a whole before its route's handler is called. */
+export function bringsBody(request: FastifyRequest): boolean {
+  const { "content-length": length, "transfer-encoding": encoding } = request.raw.headers;
+  return !readsBody(request) && (length !== undefined || encoding !== undefined);
+}
+
 /** A body that trickles in costs its client the connection. */
 function boundTime(request: FastifyRequest): void {
   const { raw } = request;
-  if (readsBody(request)) return;
-  if (raw.headers["content-length"] === undefined && raw.headers["transfer-encoding"] === undefined) return;
+  if (!bringsBody(request)) return;
   const timer = setTimeout(() => raw.destroy(), BODY_TIMEOUT_MS);
   timer.unref();
   raw.once("end", () => clearTimeout(timer));

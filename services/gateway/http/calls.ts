@@ -77,15 +77,22 @@ export class HttpCalls {
         abort.abort(new ArrwError("CANCELLED", "the client closed the connection"));
     });
     return {
-      peer: peerOf(request),
+      ...callerOf(request),
       signal: abort.signal,
       deadlineMs: Date.now() + timeoutMs,
-      header: (name) => {
-        const value = request.headers[name.toLowerCase()];
-        return Array.isArray(value) ? value[0] : value;
-      },
     };
   }
+}
+
+/** What says who calls. */
+export function callerOf(request: FastifyRequest): Pick<CallContext, "peer" | "header"> {
+  return {
+    peer: peerOf(request),
+    header: (name) => {
+      const value = request.headers[name.toLowerCase()];
+      return Array.isArray(value) ? value[0] : value;
+    },
+  };
 }
 
 function timeoutOf(request: FastifyRequest): number | undefined {

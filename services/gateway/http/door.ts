@@ -13,8 +13,8 @@ import {
   type Registry,
 } from "../../../platform/metrics.ts";
 import type { Api } from "../api.ts";
-import { acceptBodies, discardBody, readsBody } from "./bodies.ts";
-import { type ContextOptions, HttpCalls } from "./calls.ts";
+import { acceptBodies, bringsBody, discardBody, readsBody } from "./bodies.ts";
+import { type ContextOptions, callerOf, HttpCalls } from "./calls.ts";
 import { JsonCodec } from "./codec.ts";
 import { docsRoutes } from "./docs-page.ts";
 import { errorBody, fromThrown, MAX_BODY_BYTES, sendError } from "./errors.ts";
@@ -53,6 +53,8 @@ export interface HttpListenerOptions {
   readonly origins: string;
   /** Only this machine connects, without credentials. */
   readonly localOnly: boolean;
+  /** Rejects for those without valid credentials: their bodies are not read. `rpc` is what they call, "" = nothing known. */
+  readonly authenticate?: (caller: Pick<CallContext, "peer" | "header">, rpc: string) => Promise<unknown>;
   /** Rejects for those who may not see /metrics; without it everybody may. */
   readonly mayReadMetrics?: (context: CallContext) => Promise<void>;
   /** Default: without TLS. */
@@ -153,6 +155,15 @@ export class HttpListener implements Part {
   /** Every group of routes. */
   async #register(door: HttpDoor): Promise<void> {
     await guardOrigins(this.#app, this.#options);
+    // A body of a few KB unpacks to MBs of JSON: nobody has that looked at before they have said who they are.
+    const { authenticate } = this.#options;
+    this.#app.addHook("onRequest", async (request) => {
+      if (authenticate && bringsBody(request) && !isProbe(request))
+        await authenticate(
+          callerOf(request),
+          (request.routeOptions.config as { readonly rpc?: string }).rpc ?? "",
+        );
+    });
     await streamRoutes(this.#app, door, streamOptions(this.#options.idleTimeoutMs));
     addUnaryRoutes(this.#app, door);
     docsRoutes(this.#app, door.codec);

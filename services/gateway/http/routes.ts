@@ -30,6 +30,7 @@ export function addUnaryRoutes(app: FastifyInstance, door: HttpDoor): void {
     app.route({
       method: route.method,
       url: route.path.replace(/\{(\w+)\}/g, ":$1"),
+      config: { rpc: route.rpc },
       handler: (request, reply) => answering.answer(request, reply),
     });
   }

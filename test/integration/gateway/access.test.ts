@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { credentials, Metadata } from "@grpc/grpc-js";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { serverStream, unary } from "../../../platform/grpc/client.ts";
@@ -161,6 +162,22 @@ test("a token's claims say who, what and where; it is verified", async () => {
     const code = reason === "CREDENTIALS_INVALID" ? "UNAUTHENTICATED" : "PERMISSION_DENIED";
     await assert.rejects(list(bearer(token)), { code, reason });
   }
+});
+
+test("over HTTP nobody's body is looked at who has not said who they are", async () => {
+  const packed = gzipSync(`{"jobs":[${"{},".repeat(2_700_000)}{}]}`);
+  const post = async (path: string, body: Uint8Array | string, headers: Record<string, string> = {}) => {
+    const json = { "content-type": "application/json", ...headers };
+    const response = await fetch(`${gateway.probes}${path}`, { method: "POST", headers: json, body });
+    const { error } = (await response.json()) as { readonly error: { readonly reason: string } };
+    return [response.status, error.reason];
+  };
+  const missing = [401, "CREDENTIALS_MISSING"];
+  assert.deepEqual(await post("/v1/jobs", "no JSON"), missing);
+  assert.deepEqual(await post("/nowhere", "no JSON"), missing);
+  assert.deepEqual(await post("/v1/jobs", packed, { "content-encoding": "gzip" }), missing);
+  const key = { authorization: `Bearer ${keys.key("viewer")}` };
+  assert.deepEqual(await post("/v1/jobs", "no JSON", key), [400, "MALFORMED_JSON"]);
 });
 
 test("a changed file counts within seconds, a broken one not at all; streams end with their key", async () => {

@@ -72,6 +72,8 @@ test("each mutating call leaves a line: who, what, which, and how it ended; what
   await unary(libraries, libraries.createLibrary, { libraryId: "docs" } as never, ops).catch(() => undefined);
   await unary(queues, queues.setQueueLimit, { type: "echo", maxRunning: 3 }, ops);
   await importOne(jobs, ops.metadata).catch(() => undefined);
+  const headers = { "content-type": "application/json" };
+  await fetch(`${gateway.probes}/v1/jobs/echo`, { method: "POST", headers, body: "{}" });
   await gateway.stop();
 
   const lines = await linesOf(file);
@@ -87,9 +89,14 @@ test("each mutating call leaves a line: who, what, which, and how it ended; what
       "CreateLibrary",
       "SetQueueLimit",
       "ImportDocuments",
+      "SubmitJob",
     ],
   );
-  const [submit, submits, cancel, cancels, denied, unknown, create, limit, imported] = lines;
+  const [submit, submits, cancel, cancels, denied, unknown, create, limit, imported, unread] = lines;
+  assert.deepEqual(pick(unread, "outcome", "reason"), {
+    outcome: "UNAUTHENTICATED",
+    reason: "CREDENTIALS_MISSING",
+  });
   for (const line of lines) {
     assert.deepEqual([line.audit, line.level, line.address], [true, "info", "127.0.0.1"]);
     assert.equal(typeof line.ms, "number");
