@@ -1,4 +1,4 @@
-import { once } from "node:events";
+import type { EventEmitter } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
@@ -24,10 +24,31 @@ export async function whyUnreachable(address: string, tls: TlsOptions | undefine
   const socket = await opened(target);
   if (!("write" in socket)) return `${where}: ${openText(socket.code)}`;
   try {
-    return `${where}: ${tls ? await tlsText(socket, target.host, tls) : await plainText(socket)}`;
+    return `${where}: ${tls ? await tlsText(socket, target.host, tls) : await plainText(socket, target)}`;
   } finally {
     socket.destroy();
   }
+}
+
+/** The first of these events and what came with it; undefined = none in time. */
+function first(
+  emitter: EventEmitter,
+  names: readonly string[],
+  patienceMs: number,
+): Promise<{ readonly name: string; readonly value: unknown } | undefined> {
+  return new Promise((resolve) => {
+    const listeners = names.map((name) => {
+      const listener = (value: unknown): void => end({ name, value });
+      emitter.once(name, listener);
+      return () => emitter.off(name, listener);
+    });
+    const end = (event?: { readonly name: string; readonly value: unknown }): void => {
+      clearTimeout(timer);
+      for (const remove of listeners) remove();
+      resolve(event);
+    };
+    const timer = setTimeout(end, patienceMs);
+  });
 }
 
 interface Target {
@@ -46,13 +67,10 @@ async function opened(target: Target): Promise<Socket | { readonly code: string 
   const socket = connect(target);
   // Whatever comes later: the socket is only looked at.
   socket.on("error", () => undefined);
-  try {
-    await once(socket, "connect", { signal: AbortSignal.timeout(PATIENCE_MS) });
-    return socket;
-  } catch (error) {
-    socket.destroy();
-    return { code: codeOf(error) };
-  }
+  const event = await first(socket, ["connect", "error"], PATIENCE_MS);
+  if (event?.name === "connect") return socket;
+  socket.destroy();
+  return { code: event ? codeOf(event.value) : "ETIMEDOUT" };
 }
 
 function codeOf(error: unknown): string {
@@ -64,16 +82,18 @@ function codeOf(error: unknown): string {
 function openText(code: string): string {
   if (code === "ECONNREFUSED") return "is it running? try `arrw up`";
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "no such host";
-  if (code === "ABORT_ERR" || code === "AbortError" || code === "ETIMEDOUT") return "nothing answers there";
+  if (code === "ETIMEDOUT") return "nothing answers there";
   return `${code}; is it running? try \`arrw up\``;
 }
 
 /** What answers to HTTP/2 without TLS. */
-async function plainText(socket: Socket): Promise<string> {
+async function plainText(socket: Socket, target: Target): Promise<string> {
   socket.write(PREFACE);
-  const answer = await firstBytes(socket);
-  if (answer?.[0] === TLS_ALERT)
+  const event = await first(socket, ["data", "close"], PATIENCE_MS);
+  const answer = event?.name === "data" ? (event.value as Buffer) : undefined;
+  if (answer?.[0] === TLS_ALERT || (!answer && (await speaksTls(target)))) {
     return "it speaks TLS: say --tls-ca FILE, or --tls if its authority is a known one";
+  }
   if (answer?.toString("latin1").startsWith("HTTP/1")) {
     return "that is an HTTP port; the gRPC API has one of its own, 50051 unless it is set otherwise";
   }
@@ -82,13 +102,15 @@ async function plainText(socket: Socket): Promise<string> {
     : "something listens there, but it does not answer";
 }
 
-async function firstBytes(socket: Socket): Promise<Buffer | undefined> {
-  try {
-    const [data] = (await once(socket, "data", { signal: AbortSignal.timeout(PATIENCE_MS) })) as [Buffer];
-    return data;
-  } catch {
-    return undefined;
-  }
+/** Most servers only hang up on what is no TLS. */
+async function speaksTls(target: Target): Promise<boolean> {
+  const socket = await opened(target);
+  if (!("write" in socket)) return false;
+  const secure = connectTls({ socket, ALPNProtocols: ["h2"], rejectUnauthorized: false });
+  secure.on("error", () => undefined);
+  const event = await first(secure, ["secureConnect", "close"], PATIENCE_MS);
+  secure.destroy();
+  return event?.name === "secureConnect";
 }
 
 async function tlsText(socket: Socket, host: string, tls: TlsOptions): Promise<string> {
@@ -113,20 +135,15 @@ function pemOf(name: string, text: string | Uint8Array | undefined, file: string
 
 /** undefined: the handshake passed, and the server goes on. */
 async function firstError(socket: TLSSocket): Promise<NodeJS.ErrnoException | undefined> {
-  try {
-    await once(socket, "secureConnect", { signal: AbortSignal.timeout(PATIENCE_MS) });
-    await Promise.race([
-      once(socket, "data", { signal: AbortSignal.timeout(SETTLE_MS) }),
-      once(socket, "close").then(() =>
-        Promise.reject(Object.assign(new Error("closed"), { code: "CLOSED" })),
-      ),
-    ]);
-    return undefined;
-  } catch (error) {
-    socket.on("error", () => undefined);
-    const found = error as NodeJS.ErrnoException;
-    return found.name === "AbortError" && socket.authorized ? undefined : found;
-  }
+  socket.on("error", () => undefined);
+  const handshake = await first(socket, ["secureConnect", "error", "close"], PATIENCE_MS);
+  const then =
+    handshake?.name === "secureConnect"
+      ? await first(socket, ["data", "error", "close"], SETTLE_MS)
+      : handshake;
+  if (then?.name === "error") return then.value as NodeJS.ErrnoException;
+  if (then?.name === "close") return Object.assign(new Error("it hung up"), { code: "CLOSED" });
+  return handshake ? undefined : Object.assign(new Error("no answer in time"), { code: "TIMEOUT" });
 }
 
 const HAS_NONE = "it wants a certificate of the client: say --tls-cert and --tls-key";
