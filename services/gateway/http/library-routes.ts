@@ -29,6 +29,7 @@ export function libraryRoutes(codec: JsonCodec): readonly Route[] {
       method: "POST",
       path: `${one}/rollback`,
       rpc: "LibraryService.RollbackGeneration",
+      summary: "Goes back to the generation before the last swap",
       answer: library,
     },
     {

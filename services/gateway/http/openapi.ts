@@ -27,7 +27,6 @@ const FAILURES: Readonly<Record<number, string>> = {
   401: "Credentials are missing or not valid",
   403: "The credentials are not for this",
   404: "There is no such job, library, document, worker or path",
-  405: "The path takes other methods: the header Allow has them",
   409: "It can't be done as things are: the job has ended, the name is taken, ...",
   410: "It is no longer kept",
   413: "The body is larger than 8 MiB: stream documents",

@@ -3,6 +3,8 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import { validate } from "@scalar/openapi-parser";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import fc from "fast-check";
 import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
 
@@ -257,7 +259,13 @@ test("a page and a description of the API, which load nothing from elsewhere", a
   assert.equal(script.status, 200);
   await script.body?.cancel();
   const { json } = await send("GET", "/openapi.json");
-  assert.equal(json.openapi, "3.1.0");
+  const { valid, errors } = await validate(json);
+  assert.ok(valid, JSON.stringify(errors));
+  const ajv = new Ajv2020({ strict: false, validateFormats: false });
+  ajv.addSchema({ $id: "openapi", components: json.components });
+  for (const name of Object.keys(json.components.schemas)) {
+    assert.equal(typeof ajv.compile({ $ref: `openapi#/components/schemas/${name}` }), "function");
+  }
 });
 
 test("requests are counted by route, method and status", async () => {
