@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { type ConnectionOptions, credsAuthenticator } from "nats";
+import { type ConnectionOptions, connect, credsAuthenticator, ErrorCode, NatsError } from "nats";
 import { ConfigError, type SettingName, type Settings } from "../config.ts";
 
 /** Where NATS is, and how this process is let in. Plain data: threads get a copy. */
@@ -52,6 +52,20 @@ export function connectionOptions(access: NatsAccess): ConnectionOptions {
     // A password that is being changed, at the server first, must not end the process's connection for good.
     ignoreAuthErrorAbort: true,
   };
+}
+
+/** @throws Error when a server is there and doesn't let this process in; else it may be worth waiting for one */
+export async function refuseToWait(options: ConnectionOptions): Promise<void> {
+  try {
+    const probe = await connect({ ...options, reconnect: false, waitOnFirstConnect: false });
+    await probe.close();
+  } catch (error) {
+    const code = error instanceof NatsError ? error.code : "";
+    if (code !== ErrorCode.AuthorizationViolation && code !== ErrorCode.BadCreds) return;
+    throw new Error(
+      `NATS does not let this process in: ${String(error)} (see ARRW_NATS_URL, ARRW_NATS_CREDS_FILE)`,
+    );
+  }
 }
 
 function identity(user: string, pass: string): Pick<ConnectionOptions, "user" | "pass" | "token"> {

@@ -3,9 +3,10 @@ import { unavailable } from "../errors.ts";
 import type { Part } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
 import { Counter, Gauge, type Registry } from "../metrics.ts";
-import { connectionOptions, isGuest, type NatsAccess, OWN_API } from "./access.ts";
+import { connectionOptions, isGuest, type NatsAccess, OWN_API, refuseToWait } from "./access.ts";
 import type { BatchRange, StoredMessage } from "./direct-batch.ts";
 import { Follow, type FollowOptions } from "./follow.ts";
+import { askToRemove } from "./object-removal.ts";
 import { type AppendOptions, Publisher } from "./publisher.ts";
 import { readRange } from "./read-range.ts";
 import { readSubject } from "./read-subject.ts";
@@ -78,9 +79,11 @@ export class Nats implements Part {
     const { url, name, log, pingIntervalMs } = this.#options;
     const shown = url.replace(/\/\/[^@/\s]+@/g, "//***@");
     log.info({ url: shown }, "connecting to NATS");
+    const options = connectionOptions(this.#options);
+    await refuseToWait({ ...options, name, timeout: 3_000 });
     const waiting = setInterval(() => log.warn({ url: shown }, "still not connected to NATS"), STILL_MS);
     const connection = await connect({
-      ...connectionOptions(this.#options),
+      ...options,
       name,
       maxReconnectAttempts: -1,
       waitOnFirstConnect: true,
@@ -151,9 +154,14 @@ export class Nats implements Part {
     }
   }
 
-  /** The handler must not throw; what it throws is logged. */
-  subscribe(subject: string, handler: (message: BusMessage) => void): BusSubscription {
+  /** The handler must not throw; what it throws is logged. `queue`: one subscriber of its name gets each message. */
+  subscribe(
+    subject: string,
+    handler: (message: BusMessage) => void,
+    options: { readonly queue?: string } = {},
+  ): BusSubscription {
     return this.#open().subscribe(subject, {
+      ...options,
       callback: (error, message) => {
         if (error) return;
         try {
@@ -205,9 +213,10 @@ export class Nats implements Part {
     return this.#calls().batch(stream, range);
   }
 
-  /** Removes messages below a sequence, or all of a subject (wildcards allowed). */
+  /** Removes messages below a sequence, or all of a subject (wildcards allowed); a guest: of one object. */
   async purge(stream: string, which: Purge): Promise<void> {
-    await this.#calls().purge(stream, which);
+    if (this.isGuest) await askToRemove(this, which);
+    else await this.#calls().purge(stream, which);
   }
 
   /** A reader in order; `start` it. */

@@ -8,7 +8,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { ArrwError } from "../errors.ts";
@@ -29,6 +29,10 @@ export interface NatsServerOptions {
   readonly syncAlways?: boolean;
   /** Monitoring over HTTP; default none. */
   readonly httpPort?: number;
+  /** A file with more of the server's configuration: accounts, for instance. Default none. */
+  readonly include?: string;
+  /** For what that file takes from the environment; beside this process's own. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Bytes; default the server's, 1 MiB. */
   readonly maxPayload?: number;
   /** The server's log lines are appended here. */
@@ -111,6 +115,10 @@ export function serverConfig(options: Omit<NatsServerOptions, "binary">): string
     "  max_memory_store: 1GB",
     "  max_file_store: 16TB",
     "}",
+    // The server takes the name as one relative to the file that it stands in.
+    ...(options.include === undefined
+      ? []
+      : [`include ${JSON.stringify(relative(options.storeDir, options.include))}`]),
     "",
   ];
   return lines.join("\n");
@@ -164,6 +172,7 @@ async function launch(
   // A session of its own: a terminal's Ctrl-C must not stop the server before those who use it.
   const child = spawn(options.binary, ["-c", config], {
     detached: true,
+    env: { ...process.env, ...options.env },
     stdio: ["ignore", "ignore", "pipe"],
   });
   const exited = new Promise<NatsServerExit>((settle) => {

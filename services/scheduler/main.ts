@@ -6,6 +6,7 @@ import { part, runProcess } from "../../platform/lifecycle.ts";
 import { createRegistry, ProbeListener } from "../../platform/metrics.ts";
 import { natsAccess } from "../../platform/nats/access.ts";
 import { Nats } from "../../platform/nats/connection.ts";
+import { objectRemovals } from "../../platform/nats/object-removal.ts";
 import { JetStreamObjects } from "../../platform/nats/objects.ts";
 import { ensureStreams } from "../../platform/nats/streams.ts";
 import { begin, orExit } from "../../platform/startup.ts";
@@ -85,4 +86,4 @@ const indexChannel = part(
 );
 
 // The port is bound before leadership is asked for: an earlier process at this address is then known to be gone.
-await runProcess([tls, probes, indexChannel, nats, streams, server, leader], log);
+await runProcess([tls, probes, indexChannel, nats, streams, objectRemovals(nats, log), server, leader], log);

@@ -12,6 +12,9 @@ export interface TestNatsOptions {
   readonly syncAlways?: boolean;
   /** Bytes. */
   readonly maxPayload?: number;
+  /** See NatsServerOptions. */
+  readonly include?: string;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface TestNats {
@@ -50,6 +53,8 @@ export async function startTestNats(t?: Cleanup, options: TestNatsOptions = {}):
         if (log.length > 200) log.shift();
       },
       ...(options.maxPayload === undefined ? {} : { maxPayload: options.maxPayload }),
+      ...(options.include === undefined ? {} : { include: options.include }),
+      ...(options.env === undefined ? {} : { env: options.env }),
     });
   const remove = (): Promise<void> =>
     rm(storeDir, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
