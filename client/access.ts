@@ -92,8 +92,9 @@ function pem(name: string, text: string | Uint8Array | undefined, file: string |
 
 /** Adds what `token` gives to every call. What it throws ends the call with UNAUTHENTICATED. */
 function bearing(token: () => string | Promise<string>): Interceptor {
-  return (options, nextCall) =>
-    new InterceptingCall(nextCall(options), {
+  return (options, nextCall) => {
+    const call = nextCall(options);
+    return new InterceptingCall(call, {
       start: (metadata, listener, next) => {
         const go = (value: string): void => {
           const own = metadata.clone();
@@ -103,6 +104,8 @@ function bearing(token: () => string | Promise<string>): Interceptor {
         const refuse = (error: unknown): void => {
           const details = `no token: ${error instanceof Error ? error.message : String(error)}`;
           listener.onReceiveStatus({ code: status.UNAUTHENTICATED, details, metadata: new Metadata() });
+          // It has not begun, and would wait for its deadline.
+          call.cancelWithStatus(status.UNAUTHENTICATED, details);
         };
         try {
           const given = token();
@@ -113,6 +116,7 @@ function bearing(token: () => string | Promise<string>): Interceptor {
         }
       },
     });
+  };
 }
 
 function invalid(message: string, cause?: unknown): ClientError {
