@@ -115,11 +115,12 @@ export class Guard {
       const startedAt = performance.now();
       const entering = this.#enter(guarded, context);
       const { caller, use } = entering instanceof Promise ? await entering : entering;
-      const audited = access.mutates ? new Audited(guarded, request) : undefined;
+      const source = guarded.requestStream ? this.#whileAllowed(request, caller, context) : request;
+      const audited = access.mutates ? new Audited(guarded, source) : undefined;
       let response: unknown;
       let failure: ArrwError | undefined;
       try {
-        response = await handler(audited?.request ?? request, { ...context, principal: caller });
+        response = await handler(audited?.request ?? source, { ...context, principal: caller });
         return response;
       } catch (error) {
         failure = toArrwError(streams && context.signal.aborted ? context.signal.reason : error);
@@ -165,6 +166,28 @@ export class Guard {
       } finally {
         clients.end(use, true);
       }
+    };
+  }
+
+  /** The same messages, as long as the credentials are accepted: an upload may take days, in which a key is taken away. */
+  #whileAllowed(messages: unknown, caller: Caller, context: CallContext): AsyncIterable<unknown> {
+    const authenticator = this.#authenticator;
+    let { version } = authenticator;
+    const checked = async (result: IteratorResult<unknown>): Promise<IteratorResult<unknown>> => {
+      version = authenticator.version;
+      requireSame(caller, await authenticator.identify(context));
+      return result;
+    };
+    return {
+      [Symbol.asyncIterator]() {
+        const iterator = (messages as AsyncIterable<unknown>)[Symbol.asyncIterator]();
+        return {
+          // The end is one, too: it submits what has come.
+          next: () =>
+            iterator.next().then((result) => (version === authenticator.version ? result : checked(result))),
+          return: async (value) => (await iterator.return?.(value)) ?? { done: true, value },
+        };
+      },
     };
   }
 

@@ -3,10 +3,11 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { credentials, Metadata } from "@grpc/grpc-js";
+import { credentials, Metadata, status } from "@grpc/grpc-js";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { serverStream, unary } from "../../../platform/grpc/client.ts";
 import {
+  ImportDocumentsRequest,
   JobStatus,
   ListJobsRequest,
   SubmitJobRequest,
@@ -199,6 +200,9 @@ test("a changed file counts within seconds, a broken one not at all; streams end
   )[Symbol.asyncIterator]();
   assert.ok(!(await watch.next()).done);
 
+  gateway.index.add("docs", "docs", "hashing", 8);
+  const upload = startUpload(bearer(keys.key("late")));
+
   await keys.replace("{ broken");
   // The next file is seen only by a look after the broken one.
   await keys.remove("late");
@@ -210,6 +214,8 @@ test("a changed file counts within seconds, a broken one not at all; streams end
     { intervalMs: 200 },
   );
   await list(bearer(keys.key("viewer")));
+  upload.finish();
+  await assert.rejects(upload.ended, { code: status.UNAUTHENTICATED });
   await gateway.scheduler.move(job.jobId, { status: JobStatus.JOB_STATUS_COMPLETED });
   await assert.rejects(watch.next(), { code: "UNAUTHENTICATED", reason: "CREDENTIALS_INVALID" });
 
@@ -227,6 +233,23 @@ test("a changed file counts within seconds, a broken one not at all; streams end
   const renewed = await issuer.sign({ role: "viewer" });
   await eventually(() => list(bearer(renewed)), { intervalMs: 200 });
 });
+
+/** An upload of which a document has come, and its end has not. */
+function startUpload(metadata: Metadata): { readonly ended: Promise<unknown>; finish(): void } {
+  let finish = (): void => undefined;
+  const ended = new Promise((resolve, reject) => {
+    const call = gateway.jobs.importDocuments(metadata, (error, response) =>
+      error ? reject(error) : resolve(response),
+    );
+    const header = SubmitJobRequest.fromPartial({ libraryId: "docs" });
+    call.write(ImportDocumentsRequest.fromPartial({ message: { $case: "header", value: header } }));
+    const value = { documentId: "a", texts: ["a"] };
+    call.write(ImportDocumentsRequest.fromPartial({ message: { $case: "document", value } }));
+    finish = () => call.end();
+  });
+  ended.catch(() => undefined);
+  return { ended, finish };
+}
 
 test("a file that is wrong at the start ends it, and says what is wrong", async (t) => {
   const folder = await tempDir(t);
