@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
@@ -166,6 +167,21 @@ test("gRPC of every service refuses clients without a certificate of the authori
       }
     });
   }
+});
+
+function readyCheck(setting: string, env: Record<string, string>): Promise<number | null> {
+  const script = join(import.meta.dirname, "../../platform/ready-check.ts");
+  const child = spawn(process.execPath, ["--import", "tsx", script, addressOf(setting).split(":")[1] ?? ""], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: "ignore",
+  });
+  return once(child, "exit").then(([code]) => code as number | null);
+}
+
+test("a container's health check takes the service's settings", async () => {
+  const port = "ARRW_WORKER_HTTP_PORT";
+  assert.equal(await readyCheck(port, { ...mutual(authority, own) }), 0);
+  assert.equal(await readyCheck(port, {}), 1);
 });
 
 async function echoPeer(t: TestContext, tls: Tls, seen: (string | undefined)[]): Promise<GrpcServer> {
