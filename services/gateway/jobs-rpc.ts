@@ -19,6 +19,7 @@ import { visibleLibraries } from "./domain/principal.ts";
 import { isJobId } from "./domain/validation/ids.ts";
 import { checkListJobs, checkWatchJob, checkWatchJobs } from "./domain/validation/lists.ts";
 import { pageSizeOf } from "./domain/validation/paging.ts";
+import { MAX_REQUESTS } from "./domain/validation/submit.ts";
 import { parseCursor } from "./domain/watch-cursor.ts";
 import type { Downloads } from "./downloads.ts";
 import type { GatewayContext } from "./guard.ts";
@@ -34,8 +35,6 @@ import type { SchedulerClient } from "./scheduler-client.ts";
 import type { Spool } from "./spool.ts";
 import { mergedResults, onlyJob, type Submission, Submissions } from "./submissions.ts";
 import type { Watches } from "./watches.ts";
-
-const MAX_REQUESTS = 10_000;
 
 export interface JobsRpcOptions {
   readonly scheduler: SchedulerClient;

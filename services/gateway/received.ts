@@ -1,5 +1,8 @@
+import { ArrwError } from "../../platform/errors.ts";
+import { Document } from "../../proto/gen/arrwdb/v1/document.ts";
 import { JobServiceService, SubmitJobRequest } from "../../proto/gen/arrwdb/v1/jobs.ts";
-import { fieldBytes, lastFieldBytes, lastOfFields } from "./wire.ts";
+import { MAX_DOCUMENTS, MAX_REQUESTS } from "./domain/validation/submit.ts";
+import { countAt, fieldBytes, lastFieldBytes, lastOfFields } from "./wire.ts";
 
 /**
  * Requests that are handed on keep the bytes they came as, beside what was decoded from them for the checks: the
@@ -21,15 +24,41 @@ export type ReceivedImport =
 /** Largest document of a stream, encoded. */
 export const MAX_DOCUMENT_BYTES = 4_000_000;
 
-const FIELD = { requests: 1, header: 1, document: 2, spec: 3 } as const;
+const FIELD = { requests: 1, header: 1, document: 2, libraryId: 2, spec: 3 } as const;
 /** Specs with an input of their own: their field in JobSpec, and the input's in them. */
 const INPUT_FIELDS = {
   batchImport: { spec: 1, items: 1 },
   batchDelete: { spec: 5, items: 1 },
 } as const;
 
+/** Where the documents of a SubmitJobRequest are. */
+const DOCUMENTS = [FIELD.spec, INPUT_FIELDS.batchImport.spec, INPUT_FIELDS.batchImport.items] as const;
+/** In all requests of a SubmitJobs: a message has 8 MiB. */
+const MAX_DOCUMENTS_OF_ALL = 200_000;
+/** Of a request or a document in a message: the tag and the length. */
+const MIN_BYTES = 2;
+const NO_DOCUMENT = Document.fromPartial({});
+
+/**
+ * An empty document has two bytes, and becomes an object of some hundred: of more than are taken only the number is read,
+ * which is what they are refused by.
+ */
 function readSubmit(bytes: Uint8Array): ReceivedSubmit {
-  return { bytes, request: SubmitJobRequest.decode(bytes) };
+  const count = bytes.length < MIN_BYTES * MAX_DOCUMENTS ? 0 : countAt(bytes, DOCUMENTS);
+  if (count <= MAX_DOCUMENTS) return { bytes, request: SubmitJobRequest.decode(bytes) };
+  const documents = new Array<Document>(count).fill(NO_DOCUMENT);
+  const spec = { $case: "batchImport", value: { documents, chunkSize: 0 } } as const;
+  const libraryId = Buffer.from(lastOfFields(bytes, [FIELD.libraryId])?.bytes ?? []).toString();
+  return { bytes, request: { ...SubmitJobRequest.fromPartial({ libraryId }), spec: { spec } } };
+}
+
+function readSubmits(bytes: Uint8Array): readonly ReceivedSubmit[] {
+  const count = bytes.length < MIN_BYTES * MAX_REQUESTS ? 0 : countAt(bytes, [FIELD.requests]);
+  if (count > MAX_REQUESTS) return new Array<ReceivedSubmit>(count);
+  const mayHaveMany = bytes.length >= MIN_BYTES * MAX_DOCUMENTS_OF_ALL;
+  if (mayHaveMany && countAt(bytes, [FIELD.requests, ...DOCUMENTS]) > MAX_DOCUMENTS_OF_ALL)
+    throw new ArrwError("INVALID_ARGUMENT", "more than 200,000 documents in one call");
+  return fieldBytes(bytes, FIELD.requests).map(readSubmit);
 }
 
 function readImport(bytes: Uint8Array): ReceivedImport {
@@ -56,7 +85,7 @@ export const ReceivingJobService = {
   submitJob: { ...JobServiceService.submitJob, requestDeserialize: (bytes: Buffer) => readSubmit(bytes) },
   submitJobs: {
     ...JobServiceService.submitJobs,
-    requestDeserialize: (bytes: Buffer) => fieldBytes(bytes, FIELD.requests).map(readSubmit),
+    requestDeserialize: (bytes: Buffer) => readSubmits(bytes),
   },
   importDocuments: {
     ...JobServiceService.importDocuments,

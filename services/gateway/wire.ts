@@ -19,6 +19,26 @@ export function fieldBytes(message: Uint8Array, field: number): Uint8Array[] {
   return values;
 }
 
+/**
+ * How often a length-delimited field occurs at the end of a path of such fields, in all of their occurrences: without an
+ * object for any of them.
+ * @throws Error when the message is malformed
+ */
+export function countAt(message: Uint8Array, [field, ...rest]: readonly number[]): number {
+  const reader = new BinaryReader(message);
+  let count = 0;
+  while (reader.pos < reader.len) {
+    const [number, wireType] = reader.tag();
+    if (number !== field || wireType !== LENGTH_DELIMITED) reader.skip(wireType, number);
+    else if (rest.length > 0) count += countAt(reader.bytes(), rest);
+    else {
+      reader.skip(wireType, number);
+      count += 1;
+    }
+  }
+  return count;
+}
+
 /** The field's last value, which is the one that counts; undefined = it is not set. */
 export function lastFieldBytes(message: Uint8Array, field: number): Uint8Array | undefined {
   return fieldBytes(message, field).at(-1);

@@ -30,7 +30,9 @@ const DEFAULT_BACKOFF_INITIAL_SECONDS = 1;
 const MAX_BACKOFF_MULTIPLIER = 100;
 const MAX_KEY_CHARACTERS = 128;
 const MAX_CONCURRENCY = 10_000;
-const MAX_DOCUMENTS = 100_000;
+/** Of one import by SubmitJob, and requests of one SubmitJobs. */
+export const MAX_DOCUMENTS = 100_000;
+export const MAX_REQUESTS = 10_000;
 const MAX_CHUNK_SIZE = 100_000;
 const DEFAULT_CHUNK_SIZE = 1_000;
 const YEAR_10000_MS = 253_402_300_800_000;
@@ -184,6 +186,8 @@ function checkDocuments(
   const path = "spec.batch_import.documents";
   if (documents.length === 0) violations.add(path, "at least one; got 0");
   violations.maxItems(path, documents.length, MAX_DOCUMENTS);
+  // Where there are too many none of them was read.
+  if (documents.length > MAX_DOCUMENTS) return;
   for (const [index, document] of documents.entries()) {
     if (violations.full) return;
     checkDocument(`${path}[${index}]`, document, library, violations);
