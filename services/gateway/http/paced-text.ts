@@ -36,6 +36,9 @@ export class PacedText extends Readable {
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     clearInterval(this.#timer);
+    // The client may be gone before anything was asked for. A generator that has not begun would end without ending what
+    // it reads from, so it is begun first.
+    if (!this.#opened) this.#source.next().catch(() => undefined);
     const ended = this.#source.return?.();
     // A source that waits for something ends when its call is aborted, which may come after this.
     ended?.catch(() => undefined);

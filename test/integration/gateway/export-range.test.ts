@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { v7 as uuidv7 } from "uuid";
 import { ObjectId, Stream, Subject } from "../../../platform/nats/names.ts";
 import { JetStreamObjects } from "../../../platform/nats/objects.ts";
 import { JobAttempt, JobResult, JobSpec, JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { eventually } from "../../support/eventually.ts";
 import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
 import type { Cleanup } from "../../support/temp.ts";
 
@@ -165,4 +168,23 @@ test("a file that can't be read to its end breaks the connection", async () => {
   const response = await fetch(broken.url);
   assert.equal(response.status, 200);
   await assert.rejects(response.arrayBuffer());
+});
+
+test("who asks for streams and is gone at once leaves none behind", async () => {
+  const { host, port } = new URL(gateway.probes);
+  const running = uuidv7();
+  await gateway.scheduler.move(running, { status: JobStatus.JOB_STATUS_RUNNING });
+  const paths = [file.url, `${gateway.probes}/v1/jobs/${running}/events`].map((url) => new URL(url).pathname);
+  for (const path of paths) {
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const socket = connect(Number(port), "127.0.0.1");
+      await once(socket, "connect");
+      await new Promise((sent) => socket.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`, sent));
+      socket.destroy();
+    }
+  }
+  // A client may have four streams here.
+  await eventually(async () => (await get(file.url)).response.status === 200, {
+    what: "a stream to be free",
+  });
 });
