@@ -35,6 +35,9 @@ const INPUT_FIELDS = {
 const DOCUMENTS = [FIELD.spec, INPUT_FIELDS.batchImport.spec, INPUT_FIELDS.batchImport.items] as const;
 /** In all requests of a SubmitJobs: a message has 8 MiB. */
 const MAX_DOCUMENTS_OF_ALL = 200_000;
+const VECTORS = [...DOCUMENTS, 7] as const;
+/** A useful one has more than 20 bytes. */
+const MAX_VECTORS_OF_ALL = 400_000;
 /** Of a request or a document in a message: the tag and the length. */
 const MIN_BYTES = 2;
 const NO_DOCUMENT = Document.fromPartial({});
@@ -44,6 +47,7 @@ const NO_DOCUMENT = Document.fromPartial({});
  * which is what they are refused by.
  */
 function readSubmit(bytes: Uint8Array): ReceivedSubmit {
+  checkVectors(bytes, VECTORS);
   const count = bytes.length < MIN_BYTES * MAX_DOCUMENTS ? 0 : countAt(bytes, DOCUMENTS);
   if (count <= MAX_DOCUMENTS) return { bytes, request: SubmitJobRequest.decode(bytes) };
   const documents = new Array<Document>(count).fill(NO_DOCUMENT);
@@ -52,9 +56,15 @@ function readSubmit(bytes: Uint8Array): ReceivedSubmit {
   return { bytes, request: { ...SubmitJobRequest.fromPartial({ libraryId }), spec: { spec } } };
 }
 
+function checkVectors(bytes: Uint8Array, path: readonly number[]): void {
+  if (bytes.length < MIN_BYTES * MAX_VECTORS_OF_ALL || countAt(bytes, path) <= MAX_VECTORS_OF_ALL) return;
+  throw new ArrwError("INVALID_ARGUMENT", "more than 400,000 vectors in one call");
+}
+
 function readSubmits(bytes: Uint8Array): readonly ReceivedSubmit[] {
   const count = bytes.length < MIN_BYTES * MAX_REQUESTS ? 0 : countAt(bytes, [FIELD.requests]);
   if (count > MAX_REQUESTS) return new Array<ReceivedSubmit>(count);
+  checkVectors(bytes, [FIELD.requests, ...VECTORS]);
   const mayHaveMany = bytes.length >= MIN_BYTES * MAX_DOCUMENTS_OF_ALL;
   if (mayHaveMany && countAt(bytes, [FIELD.requests, ...DOCUMENTS]) > MAX_DOCUMENTS_OF_ALL)
     throw new ArrwError("INVALID_ARGUMENT", "more than 200,000 documents in one call");

@@ -50,6 +50,10 @@ test("of more requests or documents than are taken only the number is read", () 
   assert.throws(() => submitJobs.requestDeserialize(field(1, field(3, field(1, empty)))), {
     code: "INVALID_ARGUMENT",
   });
+  const vectors = Buffer.from(empty.map((byte) => (byte === 0x0a ? 0x3a : byte)));
+  const many = field(3, field(1, field(1, vectors)));
+  assert.throws(() => submitJob.requestDeserialize(many), { code: "INVALID_ARGUMENT" });
+  assert.throws(() => submitJobs.requestDeserialize(field(1, many)), { code: "INVALID_ARGUMENT" });
   const kind = request.spec?.spec;
   assert.equal(kind?.$case === "batchImport" && kind.value.documents.length, empty.length / 2);
   assert.deepEqual(
