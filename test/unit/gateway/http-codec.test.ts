@@ -213,6 +213,17 @@ test("keys are compared as what they stand for", () => {
   });
   for (const json of ['{"a":1,"\\u0061":2}', '{"b":{"x":1, "x" :2}}', '{"a":1,"__proto__":2}'])
     assert.throws(() => parse(json), { reason: "MALFORMED_JSON" });
+  const parts = `[${"{},".repeat(2_000_000)}{}]`;
+  assert.throws(() => parse(`{"a":${parts}}`), /more than 2,000,000/);
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom(...'{}[]",:\\ua1 ') }), (any) => {
+      try {
+        parse(any);
+      } catch (error) {
+        assert.ok(error instanceof ArrwError && error.reason === "MALFORMED_JSON");
+      }
+    }),
+  );
   const object = fc.jsonValue().filter((value) => !JSON.stringify(value).includes("__proto__"));
   fc.assert(
     fc.property(object, (a) =>
