@@ -1,12 +1,16 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { validate } from "@scalar/openapi-parser";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import fc from "fast-check";
+import { formatApiKeyFile, hashApiKey, newApiKey } from "../../../platform/api-keys.ts";
 import { startTestGateway, type TestGateway } from "../../support/gateway.ts";
+import { tempDir } from "../../support/temp.ts";
 
 /** What is HTTP's own: bodies, paths, methods, limits. One gateway for all. */
 
@@ -281,6 +285,30 @@ test("requests are counted by route, method and status", async () => {
     );
   }
   assert.doesNotMatch(metrics, /some-job|nothing-of-that-name/);
+});
+
+test("with API keys: 401 says how to authenticate, metrics are for who sees all libraries, probes are open", async (t) => {
+  const keys = { all: newApiKey(), some: newApiKey() };
+  const entry = (name: keyof typeof keys) => ({
+    name,
+    role: "viewer" as const,
+    sha256: [hashApiKey(keys[name]).toString("hex")],
+  });
+  const file = join(await tempDir(t), "keys.json");
+  const text = formatApiKeyFile({ keys: [entry("all"), { ...entry("some"), libraries: ["docs"] }] });
+  await writeFile(file, text, { mode: 0o600 });
+  const { probes } = await startTestGateway(t, [], { ARRW_API_KEYS_FILE: file });
+  const get = (path: string, key?: string) =>
+    fetch(`${probes}${path}`, key === undefined ? {} : { headers: { authorization: `Bearer ${key}` } });
+  for (const path of ["/v1/jobs", "/metrics"]) {
+    const { status, headers } = await get(path);
+    assert.equal(status, 401, path);
+    assert.match(headers.get("www-authenticate") ?? "", /^Bearer/);
+    assert.equal((await get(path, keys.all)).status, 200, path);
+  }
+  assert.equal((await get("/metrics", keys.some)).status, 403);
+  for (const path of ["/healthz", "/readyz", "/openapi.json"])
+    assert.equal((await get(path)).status, 200, path);
 });
 
 test("whatever is sent, the answer is JSON below 500", { timeout: 60_000 }, async () => {
