@@ -89,7 +89,10 @@ async function sendFile(
     return reply.send();
   }
   boundSending(request, options);
-  return reply.send(Readable.from(exactly(length, first, bytes), { objectMode: false }));
+  const body = Readable.from(exactly(length, first, bytes), { objectMode: false });
+  // Also when the client was gone before any of it was asked for.
+  body.once("close", () => void bytes.return(undefined).catch(() => undefined));
+  return reply.send(body);
 }
 
 function exportOf(job: Job | undefined): ExportFile | undefined {
@@ -135,17 +138,13 @@ async function* exactly(
   rest: AsyncGenerator<Uint8Array, void, undefined>,
 ): AsyncGenerator<Uint8Array> {
   let left = length;
-  try {
-    for (let part = first; !part.done && left > 0; part = await rest.next()) {
-      const bytes = part.value.subarray(0, left);
-      left -= bytes.length;
-      if (bytes.length > 0) yield bytes;
-      if (left === 0) return;
-    }
-    if (left > 0) throw new ArrwError("DATA_LOSS", `the file ends ${left} bytes before its end`);
-  } finally {
-    await rest.return(undefined);
+  for (let part = first; !part.done && left > 0; part = await rest.next()) {
+    const bytes = part.value.subarray(0, left);
+    left -= bytes.length;
+    if (bytes.length > 0) yield bytes;
+    if (left === 0) return;
   }
+  if (left > 0) throw new ArrwError("DATA_LOSS", `the file ends ${left} bytes before its end`);
 }
 
 function rangeRefused(range: string, size: number): ArrwError {

@@ -3,6 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { v7 as uuidv7 } from "uuid";
 import { ObjectId, Stream, Subject } from "../../../platform/nats/names.ts";
 import { JetStreamObjects } from "../../../platform/nats/objects.ts";
@@ -176,10 +177,12 @@ test("who asks for streams and is gone at once leaves none behind", async () => 
   await gateway.scheduler.move(running, { status: JobStatus.JOB_STATUS_RUNNING });
   const paths = [file.url, `${gateway.probes}/v1/jobs/${running}/events`].map((url) => new URL(url).pathname);
   for (const path of paths) {
-    for (let attempt = 0; attempt < 100; attempt++) {
+    for (let attempt = 0; attempt < 200; attempt++) {
       const socket = connect(Number(port), "127.0.0.1");
       await once(socket, "connect");
       await new Promise((sent) => socket.write(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`, sent));
+      // Before, while and after the answer is made.
+      if (attempt % 2 === 1) await delay(attempt % 9);
       socket.destroy();
     }
   }
