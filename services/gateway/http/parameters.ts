@@ -150,5 +150,7 @@ function valueOfText(type: DescField, text: string): unknown {
   const { scalar } = type;
   if (scalar === ScalarType.BOOL && (text === "true" || text === "false")) return text === "true";
   if (scalar !== undefined && isWhole(scalar) && /^-?\d{1,16}$/.test(text)) return Number(text);
+  const isReal = scalar === ScalarType.DOUBLE || scalar === ScalarType.FLOAT;
+  if (isReal && /^-?\d{1,16}(\.\d{1,16})?$/.test(text)) return Number(text);
   return text;
 }
