@@ -171,6 +171,6 @@ test("arrw delete, arrw jobs items, arrw jobs retry --failed-items", async (t) =
   });
   assert.equal(resultOf(job, "batchDelete").deleted, 2n);
   const wrong = await arrw(address, ["delete", "cli", "a", "--filter", "author=ada"]);
-  assert.equal(wrong.code, 1);
+  assert.equal(wrong.code, 2);
   assert.match(wrong.stderr, /one of the three/);
 });
