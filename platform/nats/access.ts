@@ -1,5 +1,13 @@
 import { readFileSync } from "node:fs";
-import { type ConnectionOptions, connect, credsAuthenticator, ErrorCode, NatsError } from "nats";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  type ConnectionOptions,
+  connect,
+  credsAuthenticator,
+  ErrorCode,
+  type NatsConnection,
+  NatsError,
+} from "nats";
 import { ConfigError, type SettingName, type Settings } from "../config.ts";
 
 /** Where NATS is, and how this process is let in. Plain data: threads get a copy. */
@@ -33,6 +41,9 @@ export function natsAccess(settings: Settings<(typeof NATS_SETTINGS)[number]>): 
   return { url: settings.ARRW_NATS_URL, apiPrefix: settings.ARRW_NATS_API_PREFIX, credsFile, caFile };
 }
 
+const TELL_MS = 10_000;
+const AGAIN_MS = 250;
+
 /** Whether the streams are another account's: it makes, changes and purges them. */
 export function isGuest({ apiPrefix = OWN_API }: NatsAccess): boolean {
   return apiPrefix !== OWN_API;
@@ -54,17 +65,35 @@ export function connectionOptions(access: NatsAccess): ConnectionOptions {
   };
 }
 
-/** @throws Error when a server is there and doesn't let this process in; else it may be worth waiting for one */
-export async function refuseToWait(options: ConnectionOptions): Promise<void> {
-  try {
-    const probe = await connect({ ...options, reconnect: false, waitOnFirstConnect: false });
-    await probe.close();
-  } catch (error) {
-    const code = error instanceof NatsError ? error.code : "";
-    if (code !== ErrorCode.AuthorizationViolation && code !== ErrorCode.BadCreds) return;
-    throw new Error(
-      `NATS does not let this process in: ${String(error)} (see ARRW_NATS_URL, ARRW_NATS_CREDS_FILE)`,
-    );
+export interface WaitOptions {
+  /** Told from time to time why it isn't connected yet. */
+  readonly onWaiting: (reason: string) => void;
+  /** False = nobody wants it any more. */
+  readonly isWanted: () => boolean;
+}
+
+/** Waits for a server as long as it takes. @throws Error when there is one that doesn't let this process in */
+export async function connectWhenThere(
+  options: ConnectionOptions,
+  { onWaiting, isWanted }: WaitOptions,
+): Promise<NatsConnection> {
+  let toldAt = performance.now();
+  for (;;) {
+    try {
+      return await connect(options);
+    } catch (error) {
+      const code = error instanceof NatsError ? error.code : "";
+      if (!isWanted()) throw error;
+      if (code === ErrorCode.AuthorizationViolation || code === ErrorCode.BadCreds)
+        throw new Error(
+          `NATS does not let this process in: ${String(error)} (ARRW_NATS_URL, ARRW_NATS_CREDS_FILE)`,
+        );
+      if (performance.now() - toldAt > TELL_MS) {
+        toldAt = performance.now();
+        onWaiting(String(error));
+      }
+    }
+    await delay(AGAIN_MS);
   }
 }
 

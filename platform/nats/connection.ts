@@ -1,11 +1,13 @@
-import { connect, Events, type KV, type Msg, type NatsConnection } from "nats";
+import type { KV, NatsConnection } from "nats";
 import { unavailable } from "../errors.ts";
 import type { Part } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
-import { Counter, Gauge, type Registry } from "../metrics.ts";
-import { connectionOptions, isGuest, type NatsAccess, OWN_API, refuseToWait } from "./access.ts";
+import type { Registry } from "../metrics.ts";
+import { connectionOptions, connectWhenThere, isGuest, type NatsAccess, OWN_API } from "./access.ts";
+import { type BusMessage, type BusSubscription, busMessage } from "./bus.ts";
 import type { BatchRange, StoredMessage } from "./direct-batch.ts";
 import { Follow, type FollowOptions } from "./follow.ts";
+import { atMost, watchLink } from "./link-status.ts";
 import { askToRemove } from "./object-removal.ts";
 import { type AppendOptions, Publisher } from "./publisher.ts";
 import { readRange } from "./read-range.ts";
@@ -22,6 +24,7 @@ import { putStream, type StreamSpec } from "./stream-spec.ts";
 import { type StreamMessage, Tail, type TailOptions } from "./tail.ts";
 import { type TtlBucket, ttlBucketOf } from "./ttl-bucket.ts";
 
+export type { BusMessage, BusSubscription } from "./bus.ts";
 export type { StreamInfo } from "./stream-calls.ts";
 
 /** The one adapter to NATS: no type of the client library leaves this folder. It reconnects for ever. */
@@ -35,23 +38,7 @@ export interface NatsOptions extends NatsAccess {
   readonly pingIntervalMs?: number;
 }
 
-/** A message of core NATS. */
-export interface BusMessage {
-  readonly subject: string;
-  readonly data: Uint8Array;
-  /** Answers a request; false when it was none, or when the answer would go to another place than an inbox. */
-  respond(data: Uint8Array): boolean;
-}
-
-export interface BusSubscription {
-  unsubscribe(): void;
-}
-
 const MIN_SERVER = [2, 10] as const;
-const STILL_MS = 10_000;
-/** Where answers to requests go. With another one, who asks could have it written where only the asked may write. */
-const REPLY = /^(_INBOX|_R_)\./;
-
 export class Nats implements Part {
   readonly name = "nats";
   readonly #options: NatsOptions;
@@ -60,6 +47,7 @@ export class Nats implements Part {
   #streamCalls: StreamCalls | undefined;
   #publisher: Publisher | undefined;
   #connected = false;
+  #stopped = false;
 
   constructor(options: NatsOptions) {
     this.#options = options;
@@ -79,21 +67,25 @@ export class Nats implements Part {
     const { url, name, log, pingIntervalMs } = this.#options;
     const shown = url.replace(/\/\/[^@/\s]+@/g, "//***@");
     log.info({ url: shown }, "connecting to NATS");
-    const options = connectionOptions(this.#options);
-    await refuseToWait({ ...options, name, timeout: 3_000 });
-    const waiting = setInterval(() => log.warn({ url: shown }, "still not connected to NATS"), STILL_MS);
-    const connection = await connect({
-      ...options,
+    const options = {
+      ...connectionOptions(this.#options),
       name,
       maxReconnectAttempts: -1,
-      waitOnFirstConnect: true,
       reconnectTimeWait: 200,
       reconnectJitter: 100,
       pingInterval: pingIntervalMs ?? 2_000,
       maxPingOut: 2,
       timeout: 3_000,
       noAsyncTraces: true,
-    }).finally(() => clearInterval(waiting));
+    };
+    const connection = await connectWhenThere(options, {
+      onWaiting: (reason) => log.warn({ url: shown, reason }, "still not connected to NATS"),
+      isWanted: () => !this.#stopped,
+    });
+    if (this.#stopped) {
+      await connection.close();
+      throw unavailable("NATS is not wanted any more");
+    }
     this.#connection = connection;
     this.#connected = true;
     const version = connection.info?.version ?? "0";
@@ -106,7 +98,19 @@ export class Nats implements Part {
       await connection.close();
       throw new Error("this nats-server has no JetStream: start it with -js");
     }
-    this.#watchStatus(connection);
+    watchLink(connection, {
+      log,
+      registry: this.#options.registry,
+      onDisconnect: () => {
+        this.#connected = false;
+        this.#publisher?.disconnected();
+      },
+      onReconnect: () => {
+        this.#connected = true;
+        this.#publisher?.reconnected();
+        for (const listener of this.#onReconnect) listener();
+      },
+    });
     const apiPrefix = this.#apiPrefix;
     const manager = await connection.jetstreamManager({ apiPrefix, checkAPI: false, timeout: 5_000 });
     this.#streamCalls = new StreamCalls(connection, manager, apiPrefix);
@@ -115,6 +119,7 @@ export class Nats implements Part {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     const connection = this.#connection;
     this.#connection = undefined;
     if (!connection) return;
@@ -283,51 +288,4 @@ export class Nats implements Part {
     if (!this.#streamCalls) throw unavailable("not connected to NATS");
     return this.#streamCalls;
   }
-
-  #watchStatus(connection: NatsConnection): void {
-    const { log, registry } = this.#options;
-    const registers = registry ? [registry] : [];
-    const gauge = new Gauge({ name: "arrw_nats_connected", help: "1 = connected to NATS", registers });
-    const reconnects = new Counter({
-      name: "arrw_nats_reconnects_total",
-      help: "Reconnects to NATS",
-      registers,
-    });
-    gauge.set(1);
-    void (async () => {
-      for await (const status of connection.status()) {
-        if (status.type === Events.Disconnect) {
-          this.#connected = false;
-          this.#publisher?.disconnected();
-          gauge.set(0);
-          log.warn("connection to NATS lost");
-        } else if (status.type === Events.Reconnect) {
-          this.#connected = true;
-          this.#publisher?.reconnected();
-          gauge.set(1);
-          reconnects.inc();
-          log.info("connected to NATS again");
-          for (const listener of this.#onReconnect) listener();
-        }
-      }
-    })();
-  }
-}
-
-function busMessage(message: Msg): BusMessage {
-  return {
-    subject: message.subject,
-    data: message.data,
-    respond: (data) => REPLY.test(message.reply ?? "") && message.respond(data),
-  };
-}
-
-/** Waits for a promise, but not longer; how it ends does not matter. */
-async function atMost(ms: number, promise: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const over = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([promise.catch(() => undefined), over]);
-  clearTimeout(timer);
 }

@@ -1,7 +1,8 @@
 import { ArrwError, unavailable } from "../errors.ts";
 import { type Part, part } from "../lifecycle.ts";
 import type { Logger } from "../log.ts";
-import type { BusSubscription, Nats } from "./connection.ts";
+import type { BusSubscription } from "./bus.ts";
+import type { Nats } from "./connection.ts";
 import { Stream, Subject } from "./names.ts";
 import type { Purge } from "./stream-calls.ts";
 

@@ -12,6 +12,7 @@ import { objectRemovals } from "../../../platform/nats/object-removal.ts";
 import { JetStreamObjects } from "../../../platform/nats/objects.ts";
 import { ensureStreams } from "../../../platform/nats/streams.ts";
 import { JobStatus } from "../../../proto/gen/arrwdb/v1/jobs.ts";
+import { TestAuthority } from "../../support/certificates.ts";
 import { eventually } from "../../support/eventually.ts";
 import { startGateway } from "../../support/gateway.ts";
 import { startIndexProcess } from "../../support/index-process.ts";
@@ -282,4 +283,30 @@ test("a wrong password is refused; without the owner's streams guests wait", asy
   assert.ok(!made);
   await ensureStreams(await as(t, server, "scheduler"), BOUNDS);
   await waiting;
+});
+
+test("TLS: an own authority is believed, others and a server without TLS are not", async (t) => {
+  const folder = await tempDir(t);
+  const authority = await TestAuthority.create(join(folder, "ours"));
+  const foreign = await TestAuthority.create(join(folder, "theirs"));
+  const { certFile, keyFile } = await authority.issue({ name: "nats" });
+  const conf = join(folder, "tls.conf");
+  await writeFile(
+    conf,
+    `tls { cert_file: ${JSON.stringify(certFile)}, key_file: ${JSON.stringify(keyFile)} }\n`,
+  );
+  const [secure, plain] = [await startTestNats(t, { include: conf }), await startTestNats(t)];
+  const connected = async (url: string, caFile: string): Promise<boolean> => {
+    const nats = new Nats({ url, caFile, name: "test", log: silentLog() });
+    const started = nats.start().then(
+      () => true,
+      () => false,
+    );
+    t.after(() => nats.stop());
+    return Promise.race([started, delay(1_500, false)]);
+  };
+  assert.ok(await connected(secure.url, authority.caFile));
+  assert.ok(!(await connected(secure.url, foreign.caFile)));
+  assert.ok(!(await connected(plain.url, authority.caFile)));
+  assert.ok(!(await connected(plain.url.replace("nats:", "tls:"), "")));
 });
