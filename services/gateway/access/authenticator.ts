@@ -2,10 +2,17 @@ import { isApiKey } from "../../../platform/api-keys.ts";
 import { ArrwError } from "../../../platform/errors.ts";
 import type { CallContext } from "../../../platform/grpc/server.ts";
 import { networkOf } from "../domain/network.ts";
+import { Turns } from "../turns.ts";
 import type { ApiKeys } from "./api-keys.ts";
 import type { Caller } from "./caller.ts";
 import type { JwtVerifier } from "./jwt.ts";
-import { Failures } from "./limits.ts";
+import { Failures, rateLimited } from "./limits.ts";
+
+/** Tokens that are verified at a time: threads that do it are fewer, and of bad ones few more are looked at. */
+const MAX_VERIFYING = 16;
+/** More are refused. */
+const MAX_WAITING = 1_000;
+const WAITING_RETRY_MS = 100;
 
 /** What of a call says who makes it. */
 export type Credentials = Pick<CallContext, "peer" | "header">;
@@ -16,18 +23,24 @@ export interface Source<T> {
   readonly version: number;
 }
 
+/** Tokens that were verified are known; new ones are to be. */
+export type Tokens = Pick<JwtVerifier, "known" | "verify">;
+
 /**
  * Who calls. With neither keys nor tokens configured it is whoever reaches the port, who may do everything: the address
  * is the name, or the subject of the verified client certificate.
  */
 export class Authenticator {
   readonly #keys: Source<ApiKeys> | undefined;
-  readonly #tokens: Source<JwtVerifier> | undefined;
+  readonly #tokens: Source<Tokens> | undefined;
   readonly #failures: Failures;
+  readonly #turns = new Turns(MAX_VERIFYING);
+  /** By network and token: calls that come with the same one share what it costs. */
+  readonly #verifying = new Map<string, Promise<Caller>>();
 
   constructor(
     keys: Source<ApiKeys> | undefined,
-    tokens: Source<JwtVerifier> | undefined,
+    tokens: Source<Tokens> | undefined,
     failures = new Failures(),
   ) {
     this.#keys = keys;
@@ -48,7 +61,8 @@ export class Authenticator {
   /**
    * A promise only when the signature of a token has to be verified.
    * @throws ArrwError UNAUTHENTICATED (CREDENTIALS_MISSING, CREDENTIALS_INVALID); PERMISSION_DENIED: the token is valid but
-   * says nothing of what its bearer may do; RESOURCE_EXHAUSTED RATE_LIMITED: too many wrong ones from the address
+   * says nothing of what its bearer may do; RESOURCE_EXHAUSTED RATE_LIMITED: too many wrong ones from the address,
+   * or too many new tokens at once
    */
   identify(call: Credentials): Caller | Promise<Caller> {
     if (!this.required) return callerWithout(call);
@@ -61,18 +75,40 @@ export class Authenticator {
       return caller;
     }
     if (this.#tokens === undefined) throw this.#refusal(call, "CREDENTIALS_INVALID");
-    return this.#tokens.value.known(text, Date.now()) ?? this.#verified(this.#tokens.value, text, call);
+    return this.#tokens.value.known(text, Date.now()) ?? this.#verified(this.#tokens, text, call);
   }
 
-  async #verified(tokens: JwtVerifier, text: string, call: Credentials): Promise<Caller> {
+  #verified(tokens: Source<Tokens>, text: string, call: Credentials): Promise<Caller> {
     const network = networkOf(call.peer.address);
     this.#failures.check(network);
-    // Until it is known to be good: thousands at once are not all to be verified.
-    this.#failures.add(network);
-    const caller = await tokens.verify(text);
-    if (caller === undefined) throw unauthenticated("CREDENTIALS_INVALID");
-    this.#failures.remove(network);
-    return caller;
+    const id = `${network} ${text}`;
+    const shared = this.#verifying.get(id);
+    if (shared) return shared;
+    if (this.#turns.waiting >= MAX_WAITING)
+      throw rateLimited("too many new tokens wait to be verified", WAITING_RETRY_MS);
+    const verified = this.#turns
+      .run(() => this.#verify(tokens, text, network))
+      .finally(() => this.#verifying.delete(id));
+    this.#verifying.set(id, verified);
+    return verified;
+  }
+
+  async #verify(tokens: Source<Tokens>, text: string, network: string): Promise<Caller> {
+    // Again: of a flood of bad ones those that waited are refused once the first were looked at.
+    this.#failures.check(network);
+    try {
+      for (;;) {
+        const { value, version } = tokens;
+        const caller = await value.verify(text);
+        // By keys that were replaced meanwhile: what they say counts no more.
+        if (version !== tokens.version) continue;
+        if (caller === undefined) throw unauthenticated("CREDENTIALS_INVALID");
+        return caller;
+      }
+    } catch (error) {
+      this.#failures.add(network);
+      throw error;
+    }
   }
 
   #refusal(call: Credentials, reason: "CREDENTIALS_MISSING" | "CREDENTIALS_INVALID"): ArrwError {

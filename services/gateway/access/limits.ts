@@ -89,14 +89,9 @@ export class Failures {
   add(network: string): void {
     this.#fullMs.set(network, fullAgainMs(this.#fullMs.get(network) ?? 0, this.#now(), FAILURES));
   }
-
-  /** Takes one back. */
-  remove(network: string): void {
-    this.#fullMs.set(network, (this.#fullMs.get(network) ?? 0) - 1_000 / FAILURES.perSecond);
-  }
 }
 
-function rateLimited(message: string, wait: number): ArrwError {
+export function rateLimited(message: string, wait: number): ArrwError {
   return new ArrwError("RESOURCE_EXHAUSTED", message, {
     reason: "RATE_LIMITED",
     retryAfterMs: Math.ceil(wait),
