@@ -20,7 +20,7 @@ import { docsRoutes } from "./docs-page.ts";
 import { errorBody, fromThrown, MAX_BODY_BYTES, sendError } from "./errors.ts";
 import { guardOrigins } from "./origin.ts";
 import { addUnaryRoutes } from "./routes.ts";
-import { streamOptions } from "./send-timeout.ts";
+import { boundSending, streamOptions } from "./send-timeout.ts";
 import { streamRoutes } from "./streams.ts";
 import { nameUnknownRoutes } from "./unknown-routes.ts";
 import { UpgradableRequest } from "./upgrade.ts";
@@ -190,6 +190,7 @@ export class HttpListener implements Part {
   }
 
   #observe(): void {
+    const { idleTimeoutMs } = this.#options;
     const seconds = new Histogram({
       name: "arrw_http_server_seconds",
       help: "Duration of HTTP requests served",
@@ -203,6 +204,7 @@ export class HttpListener implements Part {
       const when = this.#calls.stopping.aborted ? "is stopping" : "has not started yet";
       if (!this.#isOpen) throw new ArrwError("UNAVAILABLE", `the server ${when}`, { retryAfterMs: 500 });
     });
+    this.#app.addHook("onSend", async (request) => boundSending(request, streamOptions(idleTimeoutMs)));
     this.#app.addHook("onResponse", async (request, reply) => {
       if (isProbe(request)) return;
       const labels = { route: routeOf(request), method: request.method, status: String(reply.statusCode) };
@@ -257,12 +259,19 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
   ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
 };
 
+interface BrokenSocket {
+  readonly writable: boolean;
+  /** Node's own: the answer under way. */
+  readonly _httpMessage?: { readonly headersSent: boolean } | null;
+  end(text: string): unknown;
+  destroy(): unknown;
+}
+
 /** What never became a request. */
-function answerBrokenRequest(
-  { code }: { readonly code: string },
-  socket: { writable: boolean; end(text: string): unknown; destroy(): unknown },
-): void {
-  if (code === "ECONNRESET" || !socket.writable) return void socket.destroy();
+function answerBrokenRequest({ code }: { readonly code: string }, socket: BrokenSocket): void {
+  // What is said now would be read as a part of the answer that has begun.
+  const answering = socket._httpMessage?.headersSent ?? false;
+  if (code === "ECONNRESET" || !socket.writable || answering) return void socket.destroy();
   const error = BROKEN[code] ?? new ArrwError("INVALID_ARGUMENT", "the request is not HTTP");
   const body = JSON.stringify(errorBody(error));
   const head = [

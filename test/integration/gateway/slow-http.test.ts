@@ -151,6 +151,38 @@ test("a download that nobody reads is given up", async (t) => {
   assert.ok(bytes > 0 && bytes < 30_000_000, `${bytes} bytes`);
 });
 
+test("plain answers that nobody reads are given up", async (t) => {
+  const jobId = uuidv7();
+  await gateway.scheduler.move(jobId, large("w"));
+  const { socket, closed } = await raw(t);
+  socket.pause();
+  socket.write(`GET /v1/jobs/${jobId} HTTP/1.1\r\nHost: localhost\r\n\r\n`.repeat(60));
+  // As above.
+  await delay(4 * IDLE_MS);
+  let bytes = 0;
+  socket.on("data", (chunk) => {
+    bytes += chunk.length;
+  });
+  socket.resume();
+  await closed;
+  assert.ok(bytes > 0 && bytes < 60 * 500_000, `${bytes} bytes`);
+});
+
+test("what is no HTTP behind a request is not answered into the stream that runs", async (t) => {
+  const jobId = uuidv7();
+  await gateway.scheduler.move(jobId, { status: RUNNING });
+  const { socket, closed } = await raw(t);
+  let text = "";
+  socket.on("data", (chunk) => {
+    text += chunk;
+  });
+  socket.write(`GET /v1/jobs/${jobId}/events HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+  await eventually(() => text.includes("event: job"));
+  socket.write("no HTTP\r\n\r\n");
+  await closed;
+  assert.equal(text.match(/HTTP\/1\.1 /g)?.length, 1);
+});
+
 test("headers byte by byte end within their time, whoever else waits", { timeout: 30_000 }, async (t) => {
   const jobId = uuidv7();
   await gateway.scheduler.move(jobId, { status: PENDING });
