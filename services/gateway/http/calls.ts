@@ -70,12 +70,15 @@ export class HttpCalls {
       abort.abort(new ArrwError("UNAVAILABLE", "the server is stopping", { retryAfterMs: 500 }));
     if (this.stopping.aborted) onStopping();
     else this.stopping.addEventListener("abort", onStopping, { once: true });
-    response.once("close", () => {
+    const onClose = (): void => {
       clearTimeout(timer);
       this.stopping.removeEventListener("abort", onStopping);
       if (!response.writableFinished)
         abort.abort(new ArrwError("CANCELLED", "the client closed the connection"));
-    });
+    };
+    // A client may have gone while its body was unpacked; nothing would tell of that any more.
+    if (response.closed) onClose();
+    else response.once("close", onClose);
     return {
       ...callerOf(request),
       signal: abort.signal,
