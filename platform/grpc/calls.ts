@@ -1,5 +1,6 @@
 import type {
   handleUnaryCall,
+  Metadata,
   ServerDuplexStream,
   ServerReadableStream,
   ServerUnaryCall,
@@ -87,6 +88,17 @@ export interface CallRuntime {
   observe(method: string, code: string, seconds: number): void;
 }
 
+/** Reports a call's end. */
+export function reportEnd(
+  { observe, log }: Pick<CallRuntime, "observe" | "log">,
+  method: string,
+  startedAt: number,
+  error?: ArrwError,
+): void {
+  observe(method, error?.code ?? "OK", (performance.now() - startedAt) / 1000);
+  if (error?.code === "INTERNAL") log.error({ err: error.cause ?? error, method }, "call failed");
+}
+
 /** Joins a generated service definition (`JobServiceService`) with its handlers. */
 export function implement<S extends Record<string, MethodShape>>(
   service: S,
@@ -144,7 +156,7 @@ class OpenCall {
       deadlineMs: Number.isFinite(this.#askedDeadlineMs)
         ? this.#askedDeadlineMs
         : Date.now() + runtime.defaultTimeoutMs,
-      header: (name) => firstText(call, name),
+      header: (name) => firstText(call.metadata, name),
     };
     // Comes once, after whatever ended the call.
     (call as ServerUnaryCall<unknown, unknown>).on("cancelled", () => this.#abort.abort(this.#whyOver()));
@@ -155,11 +167,8 @@ class OpenCall {
 
   /** Reports the call's end. */
   close(error?: ArrwError): void {
-    const { path } = this.#method;
     this.#runtime.running.delete(this.#abort);
-    this.#runtime.observe(path, error?.code ?? "OK", (performance.now() - this.#startedAt) / 1000);
-    if (error?.code === "INTERNAL")
-      this.#runtime.log.error({ err: error.cause ?? error, method: path }, "call failed");
+    reportEnd(this.#runtime, this.#method.path, this.#startedAt, error);
   }
 
   /** The same for a call that failed. @returns what grpc-js takes as its error */
@@ -178,12 +187,12 @@ class OpenCall {
   }
 }
 
-function firstText(call: AnyCall, header: string): string | undefined {
-  const value = call.metadata.get(header)[0];
+export function firstText(metadata: Metadata, header: string): string | undefined {
+  const value = metadata.get(header)[0];
   return typeof value === "string" ? value : undefined;
 }
 
-function peerOf(call: AnyCall): Peer {
+export function peerOf(call: Pick<AnyCall, "getPeer" | "getAuthContext">): Peer {
   const peer = call.getPeer();
   const subject = call.getAuthContext().sslPeerCertificate?.subject;
   const address = peer.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");

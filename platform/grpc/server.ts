@@ -6,7 +6,7 @@ import { Histogram, type Registry } from "../metrics.ts";
 import type { CallRuntime, ImplementedService, MethodShape } from "./calls.ts";
 import { type ConnectionLimits, Connections, UNKNOWN_METHOD } from "./connections.ts";
 import { toStatus } from "./status.ts";
-import { wireCalls } from "./wire-calls.ts";
+import { type Admit, wireCalls } from "./wire-calls.ts";
 
 export {
   type CallContext,
@@ -34,6 +34,11 @@ export interface GrpcServerOptions {
   readonly tls?: { readonly serverCredentials: ServerCredentials } | undefined;
   /** What every error becomes before it is sent: what its client needs to know is added here. */
   readonly complete?: (error: ArrwError) => ArrwError;
+  /**
+   * Asked before the message of a call that has one is read: neither unpacked nor decoded for whom it refuses. Handlers of
+   * streams of messages ask for themselves before they read. It throws, or gives a promise when it can't say at once.
+   */
+  readonly admit?: Admit | undefined;
   /** Default: a ping every 20 s, answered within 10 s; a connection without calls is closed after 10 minutes. */
   readonly keepalive?: Keepalive;
   readonly limits?: ConnectionLimits;
@@ -69,6 +74,7 @@ export class GrpcServer implements Part {
     const byPath = new Map(methods.map((method) => [method.path, method] as const));
     this.#connections = new Connections(byPath, defaultTimeoutMs, options.limits);
     const complete = options.complete ?? ((error) => error);
+    const runtime = this.#runtime(complete);
     this.#server = new Server({
       "grpc.max_receive_message_length": options.maxReceiveBytes,
       "grpc.max_send_message_length": 64 * 1024 * 1024,
@@ -79,10 +85,9 @@ export class GrpcServer implements Part {
       "grpc.keepalive_permit_without_calls": 1,
       // Nobody asks for it, and it keeps a record of every call.
       "grpc.enable_channelz": 0,
-      interceptors: [wireCalls(this.#connections, { ...options, complete })],
+      interceptors: [wireCalls(this.#connections, { ...options, ...runtime })],
     });
     this.#connections.attach(this.#server);
-    const runtime = this.#runtime(complete);
     for (const service of services) this.#server.addService(service.definition, service.bind(runtime));
     this.#answerUnknownMethods(complete);
   }

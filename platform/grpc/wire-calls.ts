@@ -6,27 +6,37 @@ import {
   status as Status,
   type StatusObject,
 } from "@grpc/grpc-js";
-import { ArrwError, type ErrorCode } from "../errors.ts";
+import { ArrwError, type ErrorCode, toArrwError } from "../errors.ts";
+import { type CallContext, type CallRuntime, firstText, peerOf, reportEnd } from "./calls.ts";
 import type { Connections } from "./connections.ts";
 import { hasDetails, toStatus } from "./status.ts";
 
 /**
- * What grpc-js's calls lack: details in the statuses that it makes by itself, compressed responses, and an end for
- * clients that don't read. It makes statuses past all interceptors, on the innermost call: hence the replaced methods.
+ * What grpc-js's calls lack: details in the statuses that it makes by itself, compressed responses, an end for clients
+ * that don't read, and a look at who calls before their message. It makes statuses past all interceptors, on the innermost call: hence the replaced methods.
  */
 
-export interface WireOptions {
+/** Who calls what: of a call whose message has not been read. */
+export type Admit = (
+  path: string,
+  call: Pick<CallContext, "peer" | "header">,
+) => Promise<unknown> | undefined;
+
+export interface WireOptions extends Pick<CallRuntime, "complete" | "observe" | "log"> {
   /** Largest message taken; bytes above it are never gathered. */
   readonly maxReceiveBytes: number;
   /** What the client of a larger one may do instead. */
   readonly tooLargeHint?: string;
-  readonly complete: (error: ArrwError) => ArrwError;
+  /** See GrpcServerOptions. */
+  readonly admit?: Admit | undefined;
 }
 
 type GivenStatus = Partial<StatusObject> & Pick<StatusObject, "code" | "details">;
 
-/** The innermost call; its public type has neither `serializeMessage` nor room for a replaced method. */
-interface WireCall {
+/** The innermost call; its public type has neither `metadata` and `serializeMessage` nor room for a replaced method. */
+interface WireCall extends Pick<ServerInterceptingCall, "getPeer" | "getAuthContext"> {
+  readonly metadata: Metadata;
+  startRead(): void;
   sendMetadata(metadata: Metadata): void;
   sendMessage(message: unknown, callback: () => void): void;
   sendStatus(status: GivenStatus): void;
@@ -69,8 +79,36 @@ export function wireCalls(connections: Connections, options: WireOptions): Serve
         callback();
       });
     };
+    if (options.admit && !method.requestStream) admitFirst(wire, method.path, options.admit, options);
     if (arrival.gzip) compressResponses(wire, method.responseSerialize);
     return call as ServerInterceptingCall;
+  };
+}
+
+/** The stream of a call is paused until its first read. */
+function admitFirst(wire: WireCall, path: string, admit: Admit, options: WireOptions): void {
+  const read = wire.startRead;
+  wire.startRead = () => {
+    wire.startRead = read;
+    const startedAt = performance.now();
+    const refuse = (thrown: unknown): void => {
+      const error = options.complete(toArrwError(thrown));
+      reportEnd(options, path, startedAt, error);
+      wire.sendStatus(toStatus(error));
+    };
+    try {
+      const admitted = admit(path, {
+        // Few ask for it.
+        get peer() {
+          return peerOf(wire);
+        },
+        header: (name) => firstText(wire.metadata, name),
+      });
+      if (admitted) admitted.then(() => read.call(wire), refuse);
+      else read.call(wire);
+    } catch (error) {
+      refuse(error);
+    }
   };
 }
 

@@ -14,6 +14,7 @@ import { ensureStreams } from "../../platform/nats/streams.ts";
 import { Tls } from "../../platform/tls.ts";
 import { LibraryServiceService } from "../../proto/gen/arrwdb/v1/libraries.ts";
 import { QueueServiceService } from "../../proto/gen/arrwdb/v1/queues.ts";
+import { admission } from "./access/admission.ts";
 import { createGuard } from "./access/create-guard.ts";
 import type { Api } from "./api.ts";
 import type { GatewayConfig } from "./config.ts";
@@ -117,6 +118,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     defaultTimeoutMs: config.ARRW_REQUEST_TIMEOUT_MS,
     tls,
     complete: publicError,
+    admit: admission(guard, [ReceivingJobService, LibraryServiceService, QueueServiceService]),
   });
   const http = new HttpListener({
     host: config.ARRW_HOST,
@@ -129,7 +131,7 @@ export function createGateway(config: GatewayConfig, log: Logger): Gateway {
     idleTimeoutMs: config.ARRW_HTTP_IDLE_TIMEOUT_MS,
     origins: config.ARRW_HTTP_CORS_ORIGINS,
     localOnly: isLoopback(config.ARRW_HOST) && !guard.authenticates && config.ARRW_TLS_CLIENT_CA_FILE === "",
-    authenticate: (caller, rpc) => guard.authenticate(caller, rpc),
+    authenticate: async (caller, rpc) => guard.authenticate(caller, rpc),
     // They count what all clients do.
     mayReadMetrics: async (call) => {
       const { libraries: confined } = await guard.authenticate(call);

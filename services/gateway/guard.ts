@@ -68,12 +68,10 @@ export class Guard {
 
   /**
    * Who calls what is no method of the API, or before a method's request is read: then `rpc` names it ("JobService.GetJob"),
-   * for the audit log. @throws ArrwError UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED
+   * for the audit log. A promise only when a signature has to be verified. @throws ArrwError UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED
    */
-  async authenticate(call: Credentials, rpc = ""): Promise<Principal> {
-    try {
-      return await this.#authenticator.identify(call);
-    } catch (thrown) {
+  authenticate(call: Credentials, rpc = ""): Principal | Promise<Principal> {
+    const refuse = (thrown: unknown): never => {
       const error = this.#counted(thrown);
       const name = rpc.slice(rpc.indexOf(".") + 1);
       const method = `${name.slice(0, 1).toLowerCase()}${name.slice(1)}`;
@@ -87,6 +85,12 @@ export class Guard {
           milliseconds: 0,
         });
       throw error;
+    };
+    try {
+      const identified = this.#authenticator.identify(call);
+      return identified instanceof Promise ? identified.catch(refuse) : identified;
+    } catch (thrown) {
+      return refuse(thrown);
     }
   }
 

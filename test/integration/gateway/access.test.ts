@@ -3,7 +3,14 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { credentials, Metadata, status } from "@grpc/grpc-js";
+import {
+  Client,
+  compressionAlgorithms,
+  credentials,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { serverStream, unary } from "../../../platform/grpc/client.ts";
 import {
@@ -181,6 +188,56 @@ test("over HTTP nobody's body is looked at who has not said who they are", async
   assert.deepEqual(await post("/v1/jobs", packed, { "content-encoding": "gzip" }), missing);
   const key = { authorization: `Bearer ${keys.key("viewer")}` };
   assert.deepEqual(await post("/v1/jobs", "no JSON", key), [400, "MALFORMED_JSON"]);
+});
+
+test("over gRPC nobody's message is looked at who has not said who they are; health is open", async (t) => {
+  const own = await startTestGateway(t, [], {
+    ARRW_API_KEYS_FILE: keys.path,
+    ARRW_JWKS_FILE: issuer.path,
+    ARRW_JWT_ISSUER: "https://issuer.test",
+  });
+  const client = new Client(own.address, credentials.createInsecure(), {
+    "grpc.default_compression_algorithm": compressionAlgorithms.gzip,
+  });
+  t.after(() => client.close());
+  const same = (bytes: Buffer): Buffer => bytes;
+  const failureOf = (path: string, bytes: Buffer, metadata = new Metadata(), streams = false) =>
+    new Promise<[number, string]>((resolve, reject) => {
+      const options = { deadline: Date.now() + 5_000 };
+      const ended = (error: ServiceError | null): void => {
+        const details = String(error?.metadata.get("grpc-status-details-bin")[0]);
+        if (error) resolve([error.code, /[A-Z]+_[A-Z_]+/.exec(details)?.[0] ?? ""]);
+        else reject(new Error(`${path} succeeded`));
+      };
+      if (streams) {
+        const call = client.makeServerStreamRequest(path, same, same, bytes, metadata, options);
+        call.on("error", ended).resume();
+      } else client.makeUnaryRequest(path, same, same, bytes, metadata, options, ended);
+    });
+  const job = "/arrwdb.v1.JobService/GetJob";
+  const watch = "/arrwdb.v1.JobService/WatchJob";
+  const [wrong, large] = [Buffer.from([0xff]), Buffer.alloc(9 * 1024 * 1024)];
+  const missing = [status.UNAUTHENTICATED, "CREDENTIALS_MISSING"];
+  assert.deepEqual(await failureOf(job, wrong), missing);
+  assert.deepEqual(await failureOf(job, large), missing);
+  assert.deepEqual(await failureOf(watch, wrong, new Metadata(), true), missing);
+  const invalid = [status.UNAUTHENTICATED, "CREDENTIALS_INVALID"];
+  assert.deepEqual(await failureOf(job, wrong, bearer("not.a.token")), invalid);
+  const token = bearer(await issuer.sign({ role: "viewer" }));
+  for (const known of [bearer(keys.key("viewer")), token, token]) {
+    const malformed = [status.INVALID_ARGUMENT, "MALFORMED_MESSAGE"];
+    assert.deepEqual(await failureOf(job, wrong, known), malformed);
+    assert.deepEqual(await failureOf(watch, wrong, known, true), malformed);
+  }
+  assert.deepEqual(await failureOf(job, large, token), [status.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE"]);
+  const health = "/grpc.health.v1.Health/Check";
+  assert.deepEqual(await failureOf(health, wrong), [status.INVALID_ARGUMENT, "MALFORMED_MESSAGE"]);
+
+  const metrics = await (
+    await fetch(`${own.probes}/metrics`, { headers: { "x-api-key": keys.key("viewer") } })
+  ).text();
+  assert.match(metrics, /arrw_grpc_server_seconds_count\{.*GetJob",code="UNAUTHENTICATED".*\} 3/);
+  assert.match(metrics, /arrw_gateway_refused_total\{reason="CREDENTIALS_MISSING".*\} 3/);
 });
 
 test("a changed file counts within seconds, a broken one not at all; streams end with their key", async () => {
