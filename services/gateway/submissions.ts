@@ -260,10 +260,9 @@ export function onlyJob(reply: Uint8Array): Buffer {
 
 const CODES = new Map(Object.entries(ErrorCode).map(([name, code]) => [code as number, name as ErrorCode]));
 
-function asError({ code, message, violations }: SubmitError): ArrwError {
+function asError({ code, message, violations, reason }: SubmitError): ArrwError {
   const name = CODES.get(code) ?? "UNKNOWN";
-  const reason = name === "ALREADY_EXISTS" ? { reason: "REQUEST_ID_REUSED" } : {};
-  return new ArrwError(name, message, { violations, ...reason });
+  return new ArrwError(name, message, { violations, ...(reason === "" ? {} : { reason }) });
 }
 
 /** The results of all requests, in order: of the scheduler where there is no error. */
@@ -280,12 +279,13 @@ export function mergedResults(outcomes: readonly (Submission | ArrwError)[], rep
 }
 
 /** The more requests failed, the less is said of each: the reply stays a few MB. */
-function encodeError({ code, message, violations }: ArrwError, failed: number): Uint8Array {
+function encodeError({ code, message, violations, reason }: ArrwError, failed: number): Uint8Array {
   const shown = Math.max(1, Math.floor(MAX_VIOLATIONS_IN_REPLY / failed));
   const value = {
     code: ErrorCode[code],
     message: message.slice(0, MAX_ERROR_CHARACTERS),
     violations: violations.slice(0, shown),
+    reason,
   };
   return SubmitJobsResult.encode({ outcome: { $case: "error", value } }).finish();
 }

@@ -56,14 +56,15 @@ export function resultOf(term: Term, submitted: Submitted): SubmitJobsResult {
   const job = term.table.visible(entry);
   if (mismatch) {
     const message = `request_id ${JSON.stringify(job?.requestId ?? "")} belongs to job ${entry.jobId}, which was submitted with another body`;
-    return { outcome: { $case: "error", value: submitError(new ArrwError("ALREADY_EXISTS", message)) } };
+    const reused = new ArrwError("ALREADY_EXISTS", message, { reason: "REQUEST_ID_REUSED" });
+    return { outcome: { $case: "error", value: submitError(reused) } };
   }
   if (!job) return { outcome: { $case: "error", value: submitError(notFound("job", entry.jobId)) } };
   return { outcome: { $case: "job", value: job } };
 }
 
-function submitError(error: ArrwError) {
-  return { code: ErrorCode[error.code], message: error.message, violations: [...error.violations] };
+function submitError({ code, message, violations, reason }: ArrwError) {
+  return { code: ErrorCode[code], message, violations: [...violations], reason };
 }
 
 /** Waits for the acknowledgement of the newest record of each job. @throws UNAVAILABLE when it will not come */

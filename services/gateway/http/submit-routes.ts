@@ -152,13 +152,15 @@ function manyOutcomes({ results }: JsonObject): JsonObject {
   return {
     results: (results as readonly JsonObject[]).map(({ job, error }) => {
       if (isObject(job)) return viewOfSubmitted(job);
-      const { code, message, violations } = error as {
+      const { code, message, violations, reason } = error as {
         readonly code: number;
         readonly message: string;
         readonly violations: readonly Violation[];
+        readonly reason: string;
       };
       const name = CODES.get(code) ?? "UNKNOWN";
-      return errorBody(withPaths(new ArrwError(name, message, { violations }), flatPath));
+      const known = new ArrwError(name, message, { violations, ...(reason === "" ? {} : { reason }) });
+      return errorBody(withPaths(known, flatPath));
     }),
   };
 }

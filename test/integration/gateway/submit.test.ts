@@ -62,6 +62,9 @@ test("many jobs: each has its own outcome, in order", async (t) => {
   assert.deepEqual(codes, ["job", 3, 5, "job", "job", "job"]);
   const refused = results[1]?.outcome;
   assert.ok(refused?.$case === "error");
+  assert.equal(refused.value.reason, "INVALID_ARGUMENT");
+  const nowhere = results[2]?.outcome;
+  assert.equal(nowhere?.$case === "error" && nowhere.value.reason, "LIBRARY_NOT_FOUND");
   assert.deepEqual(refused.value.violations, [
     { field: "max_retries", description: "0..100; got -1", _unknownFields: {} },
   ]);

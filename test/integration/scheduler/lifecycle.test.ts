@@ -198,7 +198,8 @@ test("a repeated request_id is the same job, another body is refused, and so is 
   assert.equal(a.jobId, b.jobId);
   assert.equal((await scheduler.submit(echo({ requestId: "r-1" }))).jobId, a.jobId);
   const [other] = await scheduler.submitAll([echo({ requestId: "r-1", digest: "another" })]);
-  assert.equal(other?.outcome?.$case === "error" && other.outcome.value.code, 6);
+  assert.ok(other?.outcome?.$case === "error");
+  assert.deepEqual([other.outcome.value.code, other.outcome.value.reason], [6, "REQUEST_ID_REUSED"]);
   const job = echo();
   const [c, d, e] = await Promise.all([scheduler.submit(job), scheduler.submit(job), scheduler.submit(job)]);
   assert.deepEqual([d.jobId, e.jobId], [c.jobId, c.jobId]);

@@ -613,6 +613,8 @@ export interface SubmitError {
   message: string;
   /** For INVALID_ARGUMENT: all violations, at most 100; fewer when many requests of a call fail. */
   violations: FieldViolation[];
+  /** Stable, for programs, as in google.rpc.ErrorInfo: LIBRARY_NOT_FOUND, REQUEST_ID_REUSED, ... */
+  reason: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -4848,7 +4850,7 @@ export const SubmitJobsResult: MessageFns<SubmitJobsResult> = {
 };
 
 function createBaseSubmitError(): SubmitError {
-  return { code: 0, message: "", violations: [], _unknownFields: {} };
+  return { code: 0, message: "", violations: [], reason: "", _unknownFields: {} };
 }
 
 export const SubmitError: MessageFns<SubmitError> = {
@@ -4861,6 +4863,9 @@ export const SubmitError: MessageFns<SubmitError> = {
     }
     for (const v of message.violations) {
       FieldViolation.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -4910,6 +4915,14 @@ export const SubmitError: MessageFns<SubmitError> = {
             message.violations.push(FieldViolation.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4938,6 +4951,7 @@ export const SubmitError: MessageFns<SubmitError> = {
     message.code = object.code ?? 0;
     message.message = object.message ?? "";
     message.violations = object.violations?.map((e) => FieldViolation.fromPartial(e)) || [];
+    message.reason = object.reason ?? "";
     return message;
   },
 };
