@@ -1,7 +1,12 @@
-import { ArrwError, invalidArgument } from "../../platform/errors.ts";
+import { invalidArgument } from "../../platform/errors.ts";
 import { documentDigest } from "./document-digest.ts";
 import type { GatewayContext } from "./guard.ts";
-import { MAX_DOCUMENT_BYTES, type ReceivedImport, type ReceivedSubmit } from "./received.ts";
+import {
+  documentTooLarge,
+  MAX_DOCUMENT_BYTES,
+  type ReceivedImport,
+  type ReceivedSubmit,
+} from "./received.ts";
 import type { RequestDigest, Spool } from "./spool.ts";
 import { onlyJob, type Submissions } from "./submissions.ts";
 
@@ -62,13 +67,7 @@ async function* documentsOf(
         { field: "document", description: `only documents after the header; got ${got}` },
       ]);
     }
-    if (received.length > MAX_DOCUMENT_BYTES) {
-      throw new ArrwError(
-        "RESOURCE_EXHAUSTED",
-        `document ${count} has ${received.length} bytes; at most ${MAX_DOCUMENT_BYTES}: split its texts`,
-        { reason: "DOCUMENT_TOO_LARGE" },
-      );
-    }
+    if (received.length > MAX_DOCUMENT_BYTES) throw documentTooLarge(`document ${count}`, received.length);
     digest?.add(documentDigest(received));
     yield received;
   }

@@ -24,6 +24,15 @@ export type ReceivedImport =
 /** Largest document of a stream, encoded. */
 export const MAX_DOCUMENT_BYTES = 4_000_000;
 
+/** `where`: which one it is, as its client counts. */
+export function documentTooLarge(where: string, bytes: number): ArrwError {
+  return new ArrwError(
+    "RESOURCE_EXHAUSTED",
+    `${where} has ${bytes} bytes; at most ${MAX_DOCUMENT_BYTES}: split its texts`,
+    { reason: "DOCUMENT_TOO_LARGE" },
+  );
+}
+
 const FIELD = { requests: 1, header: 1, document: 2, libraryId: 2, spec: 3 } as const;
 /** Specs with an input of their own: their field in JobSpec, and the input's in them. */
 const INPUT_FIELDS = {

@@ -5,7 +5,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { ArrwError, toArrwError } from "../../../platform/errors.ts";
 import { ImportDocumentsResponse } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { viewOfSubmitted } from "../domain/job-view.ts";
-import type { ReceivedImport } from "../received.ts";
+import { documentTooLarge, MAX_DOCUMENT_BYTES, type ReceivedImport } from "../received.ts";
 import { STREAMED_BODY } from "./bodies.ts";
 import type { JsonCodec } from "./codec.ts";
 import type { HttpDoor } from "./door.ts";
@@ -129,10 +129,12 @@ function plainBody({ raw }: FastifyRequest): Readable {
   return raw.pipe(gunzip);
 }
 
-/** @throws ArrwError INVALID_ARGUMENT by the line's number */
+/** @throws ArrwError INVALID_ARGUMENT, RESOURCE_EXHAUSTED by the line's number */
 function documentOf(codec: JsonCodec, { number, bytes }: Line): Buffer {
   try {
-    return codec.encode("arrwdb.v1.Document", parseJsonObject(bytes, `line ${number}`));
+    const document = codec.encode("arrwdb.v1.Document", parseJsonObject(bytes, "the document"));
+    if (document.length <= MAX_DOCUMENT_BYTES) return document;
+    throw documentTooLarge(`line ${number}: the document`, document.length);
   } catch (thrown) {
     const error = toArrwError(thrown);
     if (error.code !== "INVALID_ARGUMENT") throw error;
