@@ -4,7 +4,7 @@ import type { CallContext } from "../../../platform/grpc/server.ts";
 import type { HttpDoor } from "./door.ts";
 import { EventSocket } from "./event-socket.ts";
 import { openStream, withAccessToken } from "./event-stream.ts";
-import { boundSending, type StreamOptions } from "./send-timeout.ts";
+import type { StreamOptions } from "./send-timeout.ts";
 import { sendSse } from "./sse.ts";
 import { lastEventId } from "./stream-query.ts";
 import { type Watch, watchedJob, watchedJobs, watchedLibrary } from "./watched.ts";
@@ -46,7 +46,6 @@ async function answerWithSse(
   const stream = await openStream(watch(request, contextOf(door, request)));
   // Who has seen the end, and connects again all the same, is told so: EventSource stops at this status alone.
   if (stream.empty && lastEventId(request) !== undefined) return reply.code(204).send();
-  boundSending(request, options);
   return sendSse(reply, stream, options);
 }
 

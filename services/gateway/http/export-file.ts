@@ -12,7 +12,6 @@ import {
 } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { isKnown, rangeOf } from "./byte-range.ts";
 import type { HttpDoor } from "./door.ts";
-import { boundSending, type StreamOptions } from "./send-timeout.ts";
 
 /**
  * GET and HEAD /v1/jobs/{job_id}/export: the file of a batch_export, with ranges, so that a download that broke off
@@ -37,11 +36,11 @@ interface ExportRoute {
   readonly Params: { readonly job_id: string };
 }
 
-export function exportFileRoutes(app: FastifyInstance, door: HttpDoor, options: StreamOptions): void {
+export function exportFileRoutes(app: FastifyInstance, door: HttpDoor): void {
   app.route<ExportRoute>({
     method: ["GET", "HEAD"],
     url: "/v1/jobs/:job_id/export",
-    handler: (request, reply) => sendFile(door, request, reply, options),
+    handler: (request, reply) => sendFile(door, request, reply),
   });
 }
 
@@ -49,7 +48,6 @@ async function sendFile(
   door: HttpDoor,
   request: FastifyRequest<ExportRoute>,
   reply: FastifyReply,
-  options: StreamOptions,
 ): Promise<unknown> {
   const { job_id: jobId } = request.params;
   const context = door.contextOf(request, { unbounded: true });
@@ -88,7 +86,6 @@ async function sendFile(
     await bytes.return(undefined);
     return reply.send();
   }
-  boundSending(request, options);
   const body = Readable.from(exactly(length, first, bytes), { objectMode: false });
   // Also when the client was gone before any of it was asked for.
   body.once("close", () => void bytes.return(undefined).catch(() => undefined));

@@ -5,7 +5,7 @@ import type { HttpDoor } from "./door.ts";
 import { errorBody } from "./errors.ts";
 import { type OpenedStream, openStream, type StreamEvent, withAccessToken } from "./event-stream.ts";
 import { PacedText } from "./paced-text.ts";
-import { boundSending, type StreamOptions } from "./send-timeout.ts";
+import type { StreamOptions } from "./send-timeout.ts";
 import { sendSse } from "./sse.ts";
 import { encodedBy, lastEventId, queryFlag, queryText } from "./stream-query.ts";
 
@@ -29,7 +29,6 @@ export function logRoutes(app: FastifyInstance, door: HttpDoor, options: StreamO
     const accepted = request.headers.accept ?? "";
     const lines = await openStream(linesOf(door, request, follow));
     if (!accepted.includes(SSE) && !accepted.includes(NDJSON) && !follow) return { lines: await all(lines) };
-    boundSending(request, options);
     if (accepted.includes(SSE)) return sendLines(request, reply, lines, options);
     reply.header("content-type", `${NDJSON}; charset=utf-8`).header("cache-control", "no-store");
     reply.header("x-accel-buffering", "no");

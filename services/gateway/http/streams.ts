@@ -35,7 +35,7 @@ export async function streamRoutes(
     if ((raw as UpgradableRequest).upgrade) raw.socket.destroySoon();
   });
   eventRoutes(app, door, options);
-  exportFileRoutes(app, door, options);
+  exportFileRoutes(app, door);
   logRoutes(app, door, options);
   await documentStreamRoutes(app, door, options);
 }
