@@ -27,15 +27,26 @@ export function docsRoutes(app: FastifyInstance, codec: JsonCodec): void {
     document ??= openApi(codec);
     return document;
   });
-  let page: Promise<FastifyInstance> | undefined;
+  const page = madeOnce(createPage);
   for (const url of ["/docs", "/docs/*"]) {
     app.get(url, { exposeHeadRoute: false }, async (request, reply) => {
-      page ??= createPage();
-      const { routing } = await page;
+      const { routing } = await page();
       reply.hijack();
       routing(request.raw, reply.raw);
     });
   }
+}
+
+/** What was made at the first call; after a failure the next call tries again. */
+export function madeOnce<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make().catch((error: unknown) => {
+      made = undefined;
+      throw error;
+    });
+    return made;
+  };
 }
 
 async function createPage(): Promise<FastifyInstance> {

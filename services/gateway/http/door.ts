@@ -278,6 +278,7 @@ function answerBrokenRequest({ code }: { readonly code: string }, socket: Broken
     `HTTP/1.1 ${STATUS_LINES[code] ?? "400 Bad Request"}`,
     "content-type: application/json; charset=utf-8",
     `content-length: ${Buffer.byteLength(body)}`,
+    "cache-control: no-store",
     "connection: close",
   ];
   socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);

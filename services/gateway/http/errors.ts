@@ -73,7 +73,7 @@ export function errorBody(error: ArrwError): ErrorBody {
 }
 
 export function errorHeaders(error: ArrwError): Record<string, string> {
-  const headers: Record<string, string> = {};
+  const headers: Record<string, string> = { "cache-control": "no-store" };
   if (error.retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(error.retryAfterMs / 1000));
   if (error.code === "UNAUTHENTICATED") headers["www-authenticate"] = 'Bearer realm="arrwdb"';
   return headers;

@@ -27,14 +27,18 @@ export const FILTER_PARAMETERS: readonly Parameter[] = [
 ];
 
 /**
- * The filter that a query string asks for, undefined where it has no condition; parameters that are no condition are
- * passed over. @throws ArrwError INVALID_ARGUMENT
+ * The filter that a query string asks for, undefined where it has no condition; parameters that the route reads itself,
+ * `own`, are passed over. @throws ArrwError INVALID_ARGUMENT: others, too, as without what they were meant to say all jobs match
  */
-export function jobFilterOf(codec: JsonCodec, query: unknown): JobFilter | undefined {
+export function jobFilterOf(
+  codec: JsonCodec,
+  query: unknown,
+  own: readonly string[] = [],
+): JobFilter | undefined {
   const type = codec.messageType("arrwdb.v1.ListJobsRequest");
   const parameters = new Parameters(type, FILTER_PARAMETERS);
   try {
-    return ListJobsRequest.decode(codec.encode(type, parameters.read(query, { strict: false }))).filter;
+    return ListJobsRequest.decode(codec.encode(type, parameters.read(query, { own }))).filter;
   } catch (error) {
     throw parameters.named(error);
   }

@@ -19,7 +19,15 @@ export function jobRoutes(codec: JsonCodec): readonly Route[] {
       rpc: "JobService.GetJob",
       answer: {
         of: ({ job: found, stale_sequence }) => ({ ...viewOfJob(found as JsonObject), stale_sequence }),
-        schema: (schemas) => jobSchema(codec, schemas),
+        schema: (schemas) => {
+          const own = schemas.fields(codec.messageType("arrwdb.v1.GetJobResponse"), ["job"]);
+          return {
+            allOf: [
+              jobSchema(codec, schemas),
+              { type: "object", properties: own.properties, required: ["stale_sequence"] },
+            ],
+          };
+        },
       },
     },
     {
@@ -47,6 +55,8 @@ export function jobRoutes(codec: JsonCodec): readonly Route[] {
       rpc: "JobService.ListJobItems",
       summary: "What became of each document of a batch_import or batch_delete",
       parameters: [{ name: "outcome" }, { name: "page_size" }, { name: "page_token" }],
+      // Jobs of other types have none.
+      conflicts: true,
     },
     ...Object.entries({ Cancel: "Cancels", Retry: "Runs again", Delete: "Deletes" }).map(
       ([verb, does]): Route => ({

@@ -102,13 +102,12 @@ class Description implements Describing {
   }
 
   operation(route: Route): JsonSchema {
-    const { rpc, path, method, summary, parameters = [] } = route;
+    const { rpc, path, method, summary, parameters = [], conflicts = method !== "GET" } = route;
     const [service = "", name = ""] = rpc.split(".");
     const type = this.#method(service, name);
     const comment = this.schemas.comment(`arrwdb.v1.${rpc}`) ?? "";
     const input = type.input.typeName;
     const body = this.#body(route, type);
-    const hasConflict = method !== "GET";
     return {
       operationId: operationId(method, path),
       tags: [TAGS[service]],
@@ -123,7 +122,7 @@ class Description implements Describing {
       ...(body ? { requestBody: body } : {}),
       responses: {
         ...this.#success(route, type),
-        ...this.failures([404, ...(hasConflict ? [409] : []), ...(body ? [413, 415] : [])]),
+        ...this.failures([404, ...(conflicts ? [409] : []), ...(body ? [413, 415] : [])]),
       },
     };
   }

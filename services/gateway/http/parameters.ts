@@ -1,8 +1,9 @@
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { ScalarType } from "@bufbuild/protobuf";
 import { invalidArgument, toArrwError, type Violation } from "../../../platform/errors.ts";
-import { quoted } from "../domain/validation/violations.ts";
+import { quoted, Violations } from "../domain/validation/violations.ts";
 import { withPaths } from "./errors.ts";
+import { readMessage } from "./json-reader.ts";
 import { fieldsOf, isWhole, type JsonObject } from "./json-shape.ts";
 
 /** Query strings: each parameter is a field of the request's message, and is read as that field's type. */
@@ -25,11 +26,22 @@ interface Known extends Parameter {
   readonly type: DescField | undefined;
 }
 
+export interface ReadOptions {
+  /** The request's fields that are elsewhere. They are looked at only when the query is refused: all that is wrong is said. */
+  readonly others?: JsonObject;
+  /** A path in `others` as its client wrote it. */
+  readonly shown?: (path: string) => string;
+  /** Parameters that the route reads itself: they are passed over. */
+  readonly own?: readonly string[];
+}
+
 export class Parameters {
+  readonly #message: DescMessage;
   readonly #known: ReadonlyMap<string, Known>;
 
   /** @throws Error when a parameter's field is not in the message */
   constructor(message: DescMessage, parameters: readonly Parameter[]) {
+    this.#message = message;
     this.#known = new Map(
       parameters.map((parameter) => {
         const path = (parameter.field ?? parameter.name).split(".");
@@ -46,15 +58,19 @@ export class Parameters {
 
   /**
    * The request's JSON, as far as the query says it; a parameter without a value is not given.
-   * @throws ArrwError INVALID_ARGUMENT: unknown ones if `strict`, one that is given twice and is no list
+   * @throws ArrwError INVALID_ARGUMENT: unknown ones, one that is given twice and is no list; with all else that is no
+   * value of its field
    */
-  read(query: unknown, { strict = true } = {}): JsonObject {
+  read(query: unknown, options: ReadOptions = {}): JsonObject {
+    const { own = [] } = options;
     const json: Record<string, unknown> = {};
+    const flags: Record<string, boolean> = {};
     const violations: Violation[] = [];
     for (const [name, given] of Object.entries(query as Record<string, string | string[]>)) {
       const known = this.#known.get(name);
       if (!known) {
-        if (strict) violations.push({ field: name.slice(0, 100), description: this.#unknown() });
+        if (own.includes(name)) continue;
+        violations.push({ field: name.slice(0, 100), description: this.#unknown(own) });
         continue;
       }
       const texts = [given].flat().filter((text) => text !== "");
@@ -64,11 +80,18 @@ export class Parameters {
       else if (type?.fieldKind === "map") addPairs(json, known, texts, violations);
       else if (texts.length > 1) violations.push({ field: name, description: `once; got ${texts.length}` });
       else if (type) set(json, known.path, valueOfText(type, texts[0] ?? ""));
-      else if (texts[0] === "true" || texts[0] === "false") json[name] = texts[0] === "true";
+      else if (texts[0] === "true" || texts[0] === "false") flags[name] = texts[0] === "true";
       else violations.push({ field: name, description: `true or false; got ${quoted(texts[0] ?? "")}` });
     }
-    if (violations.length > 0) throw invalidArgument(violations);
-    return json;
+    if (violations.length > 0) throw invalidArgument([...violations, ...this.#alsoWrong(json, options)]);
+    return { ...json, ...flags };
+  }
+
+  /** What reading the request would refuse, had the query been right so far. */
+  #alsoWrong(json: JsonObject, { others = {}, shown = (path) => path }: ReadOptions): readonly Violation[] {
+    const found = new Violations();
+    readMessage(this.#message, { ...others, ...json }, found);
+    return found.list.map(({ field, description }) => ({ field: this.shown(shown(field)), description }));
   }
 
   /** The error with fields named as the parameters that they came from. */
@@ -83,8 +106,8 @@ export class Parameters {
     return path;
   }
 
-  #unknown(): string {
-    const names = [...this.#known.keys()].join(", ");
+  #unknown(own: readonly string[]): string {
+    const names = [...this.#known.keys(), ...own].join(", ");
     return `unknown parameter; ${names === "" ? "there are none" : `there are ${names}`}`;
   }
 }

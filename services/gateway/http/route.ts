@@ -17,6 +17,8 @@ export interface Route {
   readonly body?: Body;
   /** Fields of the request that the route itself decides. */
   readonly fixed?: JsonObject;
+  /** Whether it may answer 409; default: all but GET. */
+  readonly conflicts?: boolean;
   /** Of a success; default 200. */
   readonly status?: number;
   readonly answer?: Answer;

@@ -80,7 +80,9 @@ class Answering {
   /** What body, query and path say together; each field is in one of them. */
   #request(request: FastifyRequest): JsonObject {
     const { method, body, fixed = {} } = this.#route;
-    const given = method === "GET" || method === "DELETE" ? {} : ((request.body ?? {}) as JsonObject);
+    const sent = method === "GET" ? {} : ((request.body ?? {}) as JsonObject);
+    if (method === "DELETE") refuseFields(sent);
+    const given = method === "DELETE" ? {} : sent;
     const inPath = { ...fixed, ...(request.params as Record<string, string>) };
     const twice = Object.keys(inPath).filter((name) => Object.hasOwn(given, name));
     if (twice.length > 0) {
@@ -88,7 +90,9 @@ class Answering {
       throw invalidArgument(twice.map((field) => ({ field, description })));
     }
     const json = body ? body.request(given) : given;
-    return { ...json, ...this.#parameters.read(request.query), ...inPath };
+    const others = { ...json, ...inPath };
+    const shown = (path: string): string => body?.shown?.(path) ?? path;
+    return { ...json, ...this.#parameters.read(request.query, { others, shown }), ...inPath };
   }
 
   #shown(error: ArrwError): ArrwError {
@@ -101,4 +105,12 @@ class Answering {
     if (!rpc) throw new Error(`the contract has no method ${name}`);
     return rpc;
   }
+}
+
+/** What a DELETE is to do would be lost in its body. @throws ArrwError INVALID_ARGUMENT for any field */
+function refuseFields(body: JsonObject): void {
+  const names = Object.keys(body);
+  if (names.length === 0) return;
+  const description = "a DELETE takes parameters of the query string; got it in the body";
+  throw invalidArgument(names.map((name) => ({ field: name.slice(0, 100), description })));
 }

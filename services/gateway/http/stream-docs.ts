@@ -130,7 +130,6 @@ function exportFile(describing: Describing): StreamPath {
         header("Range", "One range of bytes: bytes=1000-."),
         header("If-Range", "The ETag that the range is of."),
         header("If-None-Match", "An ETag: 304 when the file is that."),
-        ACCESS_TOKEN,
       ],
       responses: {
         200: { description: "The file; its ETag is its SHA-256. Its type is that of its format.", ...file },

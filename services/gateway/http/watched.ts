@@ -35,6 +35,9 @@ export function watchedJob({ api, codec }: HttpDoor): Watch {
   };
 }
 
+/** Of a watch of jobs, besides those of its filter. */
+const OWN_PARAMETERS = ["after_cursor", "access_token"];
+
 /** Each event is {cursor, event, at, job}; its id the cursor. */
 export function watchedJobs(door: HttpDoor): Watch {
   const { api, codec } = door;
@@ -44,7 +47,7 @@ export function watchedJobs(door: HttpDoor): Watch {
     return { id: cursor, event, data: JSON.stringify(data) };
   });
   return async function* (request, context) {
-    const filter = jobFilterOf(codec, request.query);
+    const filter = jobFilterOf(codec, request.query, OWN_PARAMETERS);
     let afterCursor = lastEventId(request) ?? queryText(request.query, "after_cursor") ?? "";
     if (afterCursor === "") {
       // Known before anything happens, it is where a client goes on whose connection breaks before the first event.

@@ -164,6 +164,18 @@ test("bodies that are no JSON object of the request are refused with all that is
   ]);
 });
 
+test("of many jobs each is refused for the reason that it would be refused for alone", async () => {
+  const job = { library_id: "nowhere", documents: [{ texts: ["x"] }] };
+  const alone = await send("POST", "/v1/jobs/batch-import", JSON.stringify(job));
+  const many = await send(
+    "POST",
+    "/v1/jobs",
+    JSON.stringify({ jobs: [{ job_type: "batch_import", ...job }] }),
+  );
+  assert.equal(alone.json.error.reason, "LIBRARY_NOT_FOUND");
+  assert.equal(many.json.results[0].error.reason, "LIBRARY_NOT_FOUND");
+});
+
 test("bodies are JSON alone, compressed or not, of bounded size", async () => {
   const unsupported = [415, "INVALID_ARGUMENT", "UNSUPPORTED_MEDIA_TYPE"];
   for (const type of ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x"])
@@ -200,6 +212,7 @@ test("unknown paths, wrong methods, slashes at the end, HEAD and OPTIONS", async
   ]);
   const wrong = await send("PUT", "/v1/jobs/x/retry", "{}");
   assert.equal(wrong.status, 405);
+  assert.equal(wrong.headers.get("cache-control"), "no-store");
   assert.equal(wrong.headers.get("allow"), "POST");
   assert.equal(wrong.json.error.reason, "METHOD_NOT_ALLOWED");
   assert.equal((await send("GET", "/v1/jobs/")).status, 200);
@@ -224,6 +237,16 @@ test("query strings: empty values are none, lists by commas or repeated, what is
   );
   const purge = await send("DELETE", "/v1/jobs/x?purge=maybe");
   assert.deepEqual(purge.json.error.fields, [{ field: "purge", description: 'true or false; got "maybe"' }]);
+  const watch = await send("GET", "/v1/events?stauts=failed&access_token=x&after_cursor=y");
+  assert.equal(watch.status, 400);
+  assert.deepEqual(
+    watch.json.error.fields.map(({ field }: { field: string }) => field),
+    ["stauts"],
+  );
+  const unread = await send("DELETE", "/v1/jobs/x", '{"purge":true}');
+  assert.equal(unread.status, 400);
+  assert.equal(unread.json.error.fields[0].field, "purge");
+  assert.equal((await send("DELETE", "/v1/jobs/x", "{}")).status, 404);
 });
 
 test("Request-Timeout-Ms is the deadline, and is checked", async () => {

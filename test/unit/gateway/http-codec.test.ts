@@ -15,10 +15,13 @@ import { ArrwError } from "../../../platform/errors.ts";
 import { Document } from "../../../proto/gen/arrwdb/v1/document.ts";
 import { Job } from "../../../proto/gen/arrwdb/v1/jobs.ts";
 import { JsonCodec } from "../../../services/gateway/http/codec.ts";
+import { madeOnce } from "../../../services/gateway/http/docs-page.ts";
+import { errorHeaders } from "../../../services/gateway/http/errors.ts";
 import { jobFilterOf } from "../../../services/gateway/http/job-json.ts";
 import { plainTypeOf, wholeBounds } from "../../../services/gateway/http/json-shape.ts";
 import { parseJsonObject } from "../../../services/gateway/http/json-text.ts";
 import { openApi } from "../../../services/gateway/http/openapi.ts";
+import { Parameters } from "../../../services/gateway/http/parameters.ts";
 import { unaryRoutes } from "../../../services/gateway/http/routes.ts";
 
 const codec = new JsonCodec();
@@ -240,15 +243,57 @@ test("a filter of jobs out of a query string", () => {
     created_after: "2025-01-01T00:00:00Z",
     after_cursor: "x",
   };
-  const filter = jobFilterOf(codec, query);
+  const filter = jobFilterOf(codec, query, ["after_cursor"]);
   assert.deepEqual(filter?.statuses, [1, 6, 2, 3, 4]);
   assert.deepEqual(filter?.labels, { a: "b:c", d: "" });
   assert.equal(filter?.createdAfter?.toISOString(), "2025-01-01T00:00:00.000Z");
-  assert.equal(jobFilterOf(codec, { status: "", after_cursor: "x" }), undefined);
+  assert.equal(jobFilterOf(codec, { status: "" }), undefined);
   assert.throws(
     () => jobFilterOf(codec, { status: "done" }),
     (error: ArrwError) => error.violations[0]?.field === "status",
   );
+});
+
+test("a query string is refused with all that is wrong in it and in the rest of the request", () => {
+  const fieldsOf = (read: () => unknown): readonly string[] => {
+    try {
+      read();
+    } catch (error) {
+      if (error instanceof ArrwError) return error.violations.map(({ field }) => field);
+    }
+    return [];
+  };
+  const unknown = { stauts: "failed", created_after: "tomorrow", after_cursor: "x" };
+  assert.deepEqual(
+    fieldsOf(() => jobFilterOf(codec, unknown, ["after_cursor"])),
+    ["stauts", "created_after"],
+  );
+  const parameters = new Parameters(codec.messageType("arrwdb.v1.ListJobsRequest"), [
+    { name: "limit", field: "page_size" },
+    { name: "deep", flag: true },
+  ]);
+  assert.deepEqual(parameters.read({ limit: "1", deep: "true" }), { page_size: 1, deep: true });
+  const others = { page_token: 5 };
+  const shown = (path: string): string => (path === "page_token" ? "token" : path);
+  assert.deepEqual(
+    fieldsOf(() => parameters.read({ limit: "many", deep: "true", more: "" }, { others, shown })),
+    ["more", "token", "limit"],
+  );
+});
+
+test("what could not be made is made at the next call, and then kept", async () => {
+  let calls = 0;
+  const page = madeOnce(async () => {
+    calls += 1;
+    if (calls === 1) throw new Error("not now");
+    return calls;
+  });
+  await assert.rejects(Promise.all([page(), page()]), /not now/);
+  assert.deepEqual([await page(), await page()], [2, 2]);
+});
+
+test("an error's answer is kept by nobody", () => {
+  assert.equal(errorHeaders(new ArrwError("NOT_FOUND", "none"))["cache-control"], "no-store");
 });
 
 // biome-ignore lint/suspicious/noExplicitAny: the document is JSON
@@ -272,6 +317,16 @@ test("the description has every route and every method of the API, each with its
     assert.ok(typeof summary === "string" && summary.length > 0 && summary.length < 90, String(operationId));
     for (const status of ["400", "401", "503"]) assert.ok(Object.hasOwn(responses as object, status));
   }
+});
+
+test("what single routes answer and take is described", () => {
+  const job = "/v1/jobs/{job_id}";
+  const parts = document.paths[job].get.responses[200].content["application/json"].schema.allOf;
+  assert.ok(Object.hasOwn(parts[1].properties, "stale_sequence"));
+  assert.ok(document.paths[`${job}/items`].get.responses[409]);
+  assert.equal(document.paths[job].get.responses[409], undefined);
+  const names = document.paths[`${job}/export`].get.parameters.map(({ name }: { name: string }) => name);
+  assert.ok(names.includes("Range") && !names.includes("access_token"));
 });
 
 test("every reference of the description is there, and nothing is described that nobody refers to", () => {
