@@ -21,6 +21,21 @@ export interface BatchRange {
   readonly maxBytes: number;
 }
 
+/**
+ * A message as the server gives it from a stream, or publishes it once more; undefined = it is none. The server puts its
+ * headers behind those that the message was published with, which may have the same names: the last one counts.
+ */
+export function storedMessage({ headers, data }: Msg): StoredMessage | undefined {
+  const sequence = Number(headers?.last("Nats-Sequence"));
+  return sequence > 0 ? { sequence, subject: headers?.last("Nats-Subject") ?? "", data } : undefined;
+}
+
+/** Each names the one before it: a link that broke and came back may have lost those between. 2.10 doesn't say. */
+function isMissingSome({ headers }: Msg, before: StoredMessage | undefined): boolean {
+  const named = headers?.last("Nats-Last-Sequence") ?? "";
+  return before !== undefined && named !== "" && Number(named) !== before.sequence;
+}
+
 /** `api`: "$JS.API.DIRECT.GET.<stream>", or what it is imported as. Messages in order; none: the replica that answered has nothing from there on. @throws ArrwError UNAVAILABLE */
 export function directBatch(
   connection: NatsConnection,
@@ -47,14 +62,16 @@ export function directBatch(
       clearTimeout(timer);
       timer = setTimeout(() => end(new Error("no answer")), timeoutMs);
     };
-    const onMessage = ({ headers, data }: Msg): void => {
+    const onMessage = (answer: Msg): void => {
+      const { headers } = answer;
       const code = headers?.code ?? 0;
       // 204: all are there. 404: there is none.
-      const sequence = Number(headers?.get("Nats-Sequence"));
+      const message = storedMessage(answer);
       if (code === 204 || code === 404) end();
-      else if (code !== 0 || !(sequence > 0)) end(new Error(headers?.description || `status ${code}`));
+      else if (code !== 0 || !message) end(new Error(headers?.description || `status ${code}`));
+      else if (isMissingSome(answer, messages.at(-1))) end(new Error("some were lost on the way"));
       else {
-        messages.push({ sequence, subject: headers?.get("Nats-Subject") ?? "", data });
+        messages.push(message);
         if (headers?.get("Nats-Num-Pending") === "") end();
         else listen();
       }

@@ -1,6 +1,6 @@
 import type { Msg, NatsConnection, Subscription } from "nats";
 import type { Logger } from "../log.ts";
-import type { BatchRange, StoredMessage } from "./direct-batch.ts";
+import { type BatchRange, type StoredMessage, storedMessage } from "./direct-batch.ts";
 import type { StreamInfo } from "./stream-calls.ts";
 
 /**
@@ -31,6 +31,8 @@ export interface FollowSource {
 const LOOK_MS = 1_000;
 const SILENCE_MS = 2_500;
 const RETRY_MS = 250;
+/** Empty answers before what the stream should have counts as removed. */
+const EMPTY_TRIES = 8;
 const BATCH_MESSAGES = 256;
 const BATCH_BYTES = 4 * 1024 * 1024;
 
@@ -42,7 +44,8 @@ export class Follow {
   #heard = 0;
   #heardAtMs = 0;
   #subscription: Subscription | undefined;
-  #reading: Promise<void> | undefined;
+  /** The reading under way. Another takes its place at a reconnect: answers to what was asked before never come. */
+  #reading: symbol | undefined;
   #monitor: NodeJS.Timeout | undefined;
   #forgetReconnect: (() => void) | undefined;
   #stopped = false;
@@ -63,13 +66,12 @@ export class Follow {
     });
     await connection.flush();
     this.#heardAtMs = performance.now();
-    const reading = this.#toTheEnd();
-    this.#reading = reading.catch(() => undefined);
-    await reading.finally(() => {
-      this.#reading = undefined;
-    });
+    const reading = Symbol();
+    this.#reading = reading;
+    await this.#toTheEnd(reading);
+    this.#reading = undefined;
     if (this.#stopped) return;
-    this.#forgetReconnect = onReconnect(() => this.#read());
+    this.#forgetReconnect = onReconnect(() => void this.#readAnew());
     this.#monitor = setInterval(() => {
       if (performance.now() - this.#heardAtMs > SILENCE_MS) this.#read();
     }, LOOK_MS);
@@ -84,14 +86,15 @@ export class Follow {
     this.#subscription?.unsubscribe();
   }
 
-  #onLive({ headers, data }: Msg): void {
-    const sequence = Number(headers?.get("Nats-Sequence"));
-    if (this.#stopped || !(sequence > 0)) return;
+  #onLive(live: Msg): void {
+    const message = storedMessage(live);
+    if (this.#stopped || !message) return;
+    const { sequence } = message;
     this.#heardAtMs = performance.now();
     this.#heard = Math.max(this.#heard, sequence);
     if (this.#reading || sequence < this.#next) return;
     if (sequence > this.#next) this.#read();
-    else this.#give({ sequence, subject: headers?.get("Nats-Subject") ?? "", data });
+    else this.#give(message);
   }
 
   #give(message: StoredMessage): void {
@@ -99,44 +102,65 @@ export class Follow {
     this.#options.onMessage(message);
   }
 
-  /** Reads what was missed, as often as it takes. */
   #read(): void {
-    if (this.#reading || this.#stopped) return;
-    const attempt = (): Promise<void> =>
-      this.#toTheEnd().catch(async (error: unknown) => {
-        this.#source.log.debug({ err: error, stream: this.#options.stream }, "a stream can't be read now");
-        await pause(RETRY_MS);
-        if (!this.#stopped) await attempt();
-      });
-    this.#reading = attempt().finally(() => {
-      this.#reading = undefined;
-      this.#heardAtMs = performance.now();
-      // Heard between the last look and now.
-      if (this.#heard >= this.#next) this.#read();
-    });
+    if (!this.#reading) void this.#readAnew();
   }
 
-  async #toTheEnd(): Promise<void> {
+  /** Reads what was missed, as often as it takes. */
+  async #readAnew(): Promise<void> {
+    const reading = Symbol();
+    this.#reading = reading;
+    for (let done = false; !done && this.#isWanted(reading); ) {
+      try {
+        await this.#toTheEnd(reading);
+        done = true;
+      } catch (error) {
+        this.#source.log.debug({ err: error, stream: this.#options.stream }, "a stream can't be read now");
+        await pause(RETRY_MS);
+      }
+    }
+    if (!this.#isWanted(reading)) return;
+    this.#reading = undefined;
+    this.#heardAtMs = performance.now();
+    // Heard between the last look and now.
+    if (this.#heard >= this.#next) this.#read();
+  }
+
+  #isWanted(reading: symbol): boolean {
+    return !this.#stopped && this.#reading === reading;
+  }
+
+  async #toTheEnd(reading: symbol): Promise<void> {
     const { stream, subject } = this.#options;
     const { firstSequence, lastSequence } = await this.#source.info(stream);
     if (firstSequence > this.#next) this.#next = firstSequence;
     const end = Math.max(lastSequence, this.#heard);
-    while (this.#next <= end && !this.#stopped) {
+    for (let empty = 0; this.#next <= end && this.#isWanted(reading); ) {
       const range = { subject, from: this.#next, maxMessages: BATCH_MESSAGES, maxBytes: BATCH_BYTES };
       const messages = await this.#source.batch(stream, range);
       for (const message of messages) {
-        if (!this.#stopped && message.sequence >= this.#next) this.#give(message);
+        if (this.#isWanted(reading) && message.sequence >= this.#next) this.#give(message);
       }
-      if (messages.length > 0) continue;
-      // A replica that lags, or messages that were removed meanwhile: the stream's own word decides.
-      const now = await this.#source.info(stream);
-      if (now.messages === 0 || now.lastSequence < this.#next) {
-        this.#next = Math.max(this.#next, now.lastSequence + 1);
-        return;
-      }
-      if (now.firstSequence > this.#next) this.#next = now.firstSequence;
-      else await pause(RETRY_MS);
+      empty = messages.length > 0 ? 0 : empty + 1;
+      if (empty > 0 && (await this.#isAtEnd(reading, empty))) return;
     }
+  }
+
+  /** A replica that lags, or messages that were removed meanwhile: the stream's own word decides. */
+  async #isAtEnd(reading: symbol, empty: number): Promise<boolean> {
+    const heard = this.#heard;
+    const { firstSequence, lastSequence, messages } = await this.#source.info(this.#options.stream);
+    if (!this.#isWanted(reading)) return true;
+    const hasHoles = messages < lastSequence - firstSequence + 1;
+    if (messages === 0 || lastSequence < this.#next || (hasHoles && empty >= EMPTY_TRIES)) {
+      this.#next = Math.max(this.#next, lastSequence + 1);
+      // What was heard before the stream was asked, and is behind its end, it has lost.
+      if (this.#heard === heard) this.#heard = 0;
+      return true;
+    }
+    if (firstSequence > this.#next) this.#next = firstSequence;
+    else await pause(RETRY_MS);
+    return false;
   }
 }
 

@@ -1,6 +1,6 @@
 import type { JetStreamManager, Msg, NatsConnection } from "nats";
 import { ArrwError, unavailable } from "../errors.ts";
-import { type BatchRange, directBatch, type StoredMessage } from "./direct-batch.ts";
+import { type BatchRange, directBatch, type StoredMessage, storedMessage } from "./direct-batch.ts";
 
 /** Requests to JetStream about its streams. All throw ArrwError UNAVAILABLE when it doesn't answer. */
 
@@ -76,11 +76,12 @@ export class StreamCalls {
     } catch (error) {
       throw unavailable(`a message of ${stream} can't be read: ${String(error)}`, { cause: error });
     }
-    const { headers, data } = reply;
+    const { headers } = reply;
     if (headers?.code === 404) return undefined;
-    const sequence = Number(headers?.get("Nats-Sequence"));
-    if (!(sequence > 0)) throw unavailable(`a message of ${stream} can't be read: ${headers?.description}`);
-    return { sequence, data, timeMs: Date.parse(headers?.get("Nats-Time-Stamp") ?? "") };
+    const message = storedMessage(reply);
+    if (!message) throw unavailable(`a message of ${stream} can't be read: ${headers?.description}`);
+    const { sequence, data } = message;
+    return { sequence, data, timeMs: Date.parse(headers?.last("Nats-Time-Stamp") ?? "") };
   }
 
   batch(stream: string, range: BatchRange): Promise<StoredMessage[]> {

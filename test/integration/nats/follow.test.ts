@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { connect, headers } from "nats";
 import { silentLog } from "../../../platform/log.ts";
 import { Nats } from "../../../platform/nats/connection.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -81,4 +82,47 @@ test("what a feed did not bring is read from the stream; what is gone is passed 
   assert.deepEqual(seen.slice(0, 5), [1, 2, 3, 4, 5]);
   assert.deepEqual(seen.slice(-11), numbers(11, 22));
   assert.equal(new Set(seen).size, seen.length);
+});
+
+test("who publishes a message does not say which one it is; what was removed from the end is passed over", async (test) => {
+  const t = reversed(test);
+  const server = await startTestNats(t);
+  const nats = new Nats({ url: server.url, name: "test", log: silentLog() });
+  await nats.start();
+  t.after(() => nats.stop());
+  const foreign = await connect({ servers: server.url });
+  t.after(() => foreign.close());
+  await nats.ensureStream(SPEC);
+  const append = (item: string) => nats.append(`test.item.${item}`, new Uint8Array(), { timeoutMs: 5_000 });
+  const pretend = async (): Promise<void> => {
+    const fields = headers();
+    fields.append("Nats-Sequence", "900");
+    fields.append("Nats-Subject", "test.item.other");
+    await foreign.jetstream().publish("test.item.a", "", { headers: fields });
+  };
+  await append("a");
+  await pretend();
+  await append("b");
+  await nats.purge(STREAM, { subject: "test.item.b" });
+
+  const seen: [number, string][] = [];
+  const follow = nats.follow({
+    stream: STREAM,
+    subject: "test.item.>",
+    feed: "test.feed.>",
+    fromSequence: 1,
+    onMessage: ({ sequence, subject }) => seen.push([sequence, subject]),
+  });
+  await follow.start();
+  t.after(() => follow.stop());
+  await pretend();
+  await append("c");
+  await eventually(() => seen.length >= 4);
+  assert.deepEqual(seen, [
+    [1, "test.item.a"],
+    [2, "test.item.a"],
+    [4, "test.item.a"],
+    [5, "test.item.c"],
+  ]);
+  assert.equal((await nats.getMessage(STREAM, { lastBySubject: "test.item.a" }))?.sequence, 4);
 });
