@@ -110,5 +110,6 @@ test("messages that are missing among those of an answer make it fail", async ()
   onAnswer(null, sent(3, 0));
   onAnswer(null, sent(5, 3));
   onAnswer(null, sent(8, 7));
+  onAnswer(null, { headers: headers(204, "EOB"), data: new Uint8Array() } as Msg);
   await assert.rejects(reading, { code: "UNAVAILABLE" });
 });
