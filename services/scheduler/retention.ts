@@ -32,8 +32,9 @@ export interface RetentionOptions {
 }
 
 const INTERVAL_MS = 1_000;
-/** Jobs deleted in one go, between two flushes. */
+/** Jobs deleted in one go, between two flushes; of evictions at least LEAST_SLICE, for a flush has its price. */
 const SLICE = 1_000;
+const LEAST_SLICE = 16;
 /** Above this share of its bound the journal evicts ended jobs, then refuses submits. */
 const HIGH_WATER = 0.8;
 /** A journal smaller than this is not worth compacting. */
@@ -158,7 +159,7 @@ export class Retention {
     const high = limits.journalMaxBytes * HIGH_WATER;
     let bytes = await this.#compactIfWorthIt(high);
     while (bytes > high && !this.#stopped) {
-      if (this.#delete(table.store.oldestEnded(SLICE, ALL)) === 0) break;
+      if (this.#delete(table.store.oldestEnded(this.#evictions(high), ALL)) === 0) break;
       await this.#stored();
       // One pass over the journal for many deletions.
       if (table.store.liveBytes > high * EVICT_TO && table.store.oldestEnded(1, ALL).length > 0) continue;
@@ -169,6 +170,14 @@ export class Retention {
     if (!this.#perhapsEnlarged || bytes >= hardLimit) return;
     await nats.setMaxBytes(Stream.journal, hardLimit);
     this.#perhapsEnlarged = false;
+  }
+
+  /** As many jobs as hold what is to leave, on average: of large jobs a whole slice may be all there are. */
+  #evictions(high: number): number {
+    const { liveBytes, counts } = this.#options.table.store;
+    const jobs = counts.matching(undefined).reduce((sum, { count }) => sum + count, 0);
+    const wanted = Math.ceil((liveBytes - high * EVICT_TO) / (liveBytes / Math.max(1, jobs)));
+    return Math.min(SLICE, Math.max(LEAST_SLICE, wanted || 0));
   }
 
   /** What was decided is durable, and the store has it. */
